@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * User-space interface of the Azure Integrated HSM driver.
+ *
+ * Every ioctl structure has fixed-width fields and explicit padding, so the
+ * layout is the same for 32- and 64-bit callers. Pointers travel in __u64
+ * fields. All fields are little-endian on the supported architectures.
+ *
+ * See Documentation/userspace-api/azihsm.rst.
+ */
+#ifndef _UAPI_LINUX_AZIHSM_H
+#define _UAPI_LINUX_AZIHSM_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* ioctl type of /dev/azihsm<N> and of /dev/azihsm-mgmt<N>. */
+#define AZIHSM_IOC_MAGIC	'B'
+#define AZIHSM_MGMT_IOC_MAGIC	'A'
+
+/**
+ * struct azihsm_hdr - common header of the command ioctls
+ * @size: size of the whole structure in bytes; larger values are accepted,
+ *        only the size known to the driver is transferred
+ * @cmd_id: chosen by the caller, echoed
+ * @timeout: ignored by the ioctls
+ * @flags: ignored by the ioctls
+ */
+struct azihsm_hdr {
+	__u32 size;
+	__u32 cmd_id;
+	__u32 timeout;
+	__u32 flags;
+};
+
+/* Session control kind: bits 1:0 of azihsm_cp_cmd.session_flags. */
+#define AZIHSM_SESSION_KIND_MASK	0x03
+#define AZIHSM_SESSION_NONE		0
+#define AZIHSM_SESSION_OPEN		1
+#define AZIHSM_SESSION_CLOSE		2
+#define AZIHSM_SESSION_IN_SESSION	3
+/* Set when azihsm_cp_cmd.session_id is valid. */
+#define AZIHSM_SESSION_ID_VALID		0x04
+
+/* Largest control command buffer, in bytes, in each direction. */
+#define AZIHSM_CP_MAX_LEN		8192
+
+/**
+ * struct azihsm_cp_cmd - control-path (CP) command
+ * @hdr: common header, @hdr.size >= 112
+ * @in_ctxt: chosen by the caller, echoed in @out_ctxt
+ * @opc: must be 0
+ * @cmdset: must be 0
+ * @psdt: ignored
+ * @pad0: padding, ignored
+ * @src_len: request length in bytes, 0 to AZIHSM_CP_MAX_LEN
+ * @pad1: padding, ignored
+ * @src: address of the request, 0 if and only if @src_len is 0
+ * @dst_len: length of the response buffer in bytes, 0 to AZIHSM_CP_MAX_LEN
+ * @pad2: padding, ignored
+ * @dst: address of the response buffer, 0 if and only if @dst_len is 0
+ * @session_flags: AZIHSM_SESSION_*
+ * @rsvd0: ignored
+ * @session_id: session the command belongs to
+ * @rsvd1: ignored
+ * @pad3: padding, ignored
+ * @out_ctxt: copy of @in_ctxt
+ * @status: device status, 0 on success
+ * @byte_count: number of bytes written to @dst
+ * @extended_status: AZIHSM_EXT_*, 0 on success
+ * @pad4: padding
+ */
+struct azihsm_cp_cmd {
+	struct azihsm_hdr hdr;
+	__u64 in_ctxt;
+	__u16 opc;
+	__u16 cmdset;
+	__u8 psdt;
+	__u8 pad0[3];
+	__u32 src_len;
+	__u32 pad1;
+	__u64 src;
+	__u32 dst_len;
+	__u32 pad2;
+	__u64 dst;
+	__u8 session_flags;
+	__u8 rsvd0;
+	__u16 session_id;
+	__u8 rsvd1[16];
+	__u32 pad3;
+	__u64 out_ctxt;
+	__u32 status;
+	__u32 byte_count;
+	__u32 extended_status;
+	__u32 pad4;
+};
+
+/**
+ * struct azihsm_dev_info - device information
+ * @argsz: size of the structure in bytes, at least 176
+ * @ctrl_id: controller id, 0 for the PF, n + 1 for VF n
+ * @pci_info: PCI address "dddd:bb:dd.f", NUL-padded
+ * @serial_num: serial number, NUL-terminated
+ * @model_num: zeros
+ * @firmware_rev: firmware revision, NUL-terminated
+ * @driver_rev: driver version, NUL-padded
+ * @rsvd: returned unchanged
+ * @device_entropy: random bytes drawn at every controller initialisation
+ * @pad: padding, returned unchanged
+ */
+struct azihsm_dev_info {
+	__u32 argsz;
+	__u16 ctrl_id;
+	__u8 pci_info[33];
+	__u8 serial_num[33];
+	__u8 model_num[5];
+	__u8 firmware_rev[33];
+	__u8 driver_rev[16];
+	__u8 rsvd[17];
+	__u8 device_entropy[32];
+	__u8 pad;
+};
+
+/* azihsm_reset.abort_type */
+#define AZIHSM_RESET_NSSR	1	/* subsystem reset of this function */
+#define AZIHSM_RESET_CTRL	2	/* controller disable and enable */
+
+/* azihsm_reset.abort_sts */
+#define AZIHSM_RESET_OK			0
+#define AZIHSM_RESET_IN_PROGRESS	1
+#define AZIHSM_RESET_BAD_STATE		2
+#define AZIHSM_RESET_FAILED		3
+#define AZIHSM_RESET_BAD_TYPE		4
+
+/**
+ * struct azihsm_reset - reset the function
+ * @hdr: common header, @hdr.size >= 272
+ * @ctxt: returned unchanged
+ * @abort_type: AZIHSM_RESET_NSSR or AZIHSM_RESET_CTRL
+ * @rsvd0: ignored
+ * @abort_sts: result, AZIHSM_RESET_OK etc.
+ * @rsvd1: ignored
+ */
+struct azihsm_reset {
+	struct azihsm_hdr hdr;
+	__u64 ctxt;
+	__u32 abort_type;
+	__u8 rsvd0[80];
+	__u32 abort_sts;
+	__u8 rsvd1[160];
+};
+
+/* azihsm_aes.op */
+#define AZIHSM_AES_ENCRYPT	0
+#define AZIHSM_AES_DECRYPT	1
+
+/* azihsm_aes.cipher */
+#define AZIHSM_AES_GCM		0
+#define AZIHSM_AES_XTS		1
+
+/* azihsm_aes.frame_type */
+#define AZIHSM_FRAME_AES	1
+
+/* azihsm_xts_params.data_unit */
+#define AZIHSM_XTS_UNIT_ALL	0	/* the whole transfer is one unit */
+#define AZIHSM_XTS_UNIT_512	1
+#define AZIHSM_XTS_UNIT_4096	2
+#define AZIHSM_XTS_UNIT_8192	3
+
+/**
+ * struct azihsm_gcm_params - AES-GCM parameters
+ * @key_id: bulk key id
+ * @tag: expected tag, for decryption
+ * @iv: initialisation vector
+ * @aad_len: length of the additional authenticated data in bytes
+ * @padded_aad_len: length of the padded AAD at the start of the source
+ * @workaround: non-zero if the source carries padded AAD
+ * @rsvd: ignored
+ */
+struct azihsm_gcm_params {
+	__u32 key_id;
+	__u8 tag[16];
+	__u8 iv[12];
+	__u32 aad_len;
+	__u32 padded_aad_len;
+	__u8 workaround;
+	__u8 rsvd[3];
+};
+
+/**
+ * struct azihsm_xts_params - AES-XTS parameters
+ * @data_unit: AZIHSM_XTS_UNIT_*
+ * @rsvd0: ignored
+ * @key_id1: bulk key id of the data key
+ * @key_id2: bulk key id of the tweak key
+ * @tweak: number of the first data unit, little-endian
+ * @rsvd1: ignored
+ */
+struct azihsm_xts_params {
+	__u16 data_unit;
+	__u16 rsvd0;
+	__u32 key_id1;
+	__u32 key_id2;
+	__u8 tweak[16];
+	__u8 rsvd1[16];
+};
+
+/**
+ * struct azihsm_aes - fast-path AES command
+ * @hdr: common header, @hdr.size >= 400
+ * @in_ctxt: chosen by the caller, echoed in @out_ctxt
+ * @op: AZIHSM_AES_ENCRYPT or AZIHSM_AES_DECRYPT
+ * @cipher: AZIHSM_AES_GCM or AZIHSM_AES_XTS, must match the ioctl
+ * @rsvd0: ignored
+ * @pad0: padding, ignored
+ * @src: address of the source; GCM: padded AAD followed by text
+ * @src_len: length of the source in bytes
+ * @pad1: padding, ignored
+ * @dst: address of the destination, same layout as the source
+ * @dst_len: length of the destination in bytes
+ * @pad2: padding, ignored
+ * @frame_type: AZIHSM_FRAME_AES
+ * @pad3: padding, ignored
+ * @session_id: session of this file
+ * @short_app_id: short application id of that session
+ * @pad4: padding, ignored
+ * @gcm: AES-GCM parameters
+ * @xts: AES-XTS parameters
+ * @rsvd1: ignored
+ * @pad5: padding, ignored
+ * @out_ctxt: copy of @in_ctxt
+ * @result: device status, 0 on success
+ * @tag: tag computed by GCM encryption
+ * @byte_count: number of bytes produced
+ * @extended_status: device error code or AZIHSM_EXT_*, 0 on success
+ * @fips_approved: 1 if the operation was FIPS-approved, else 0
+ * @rsvd2: ignored
+ * @iv: initialisation vector used by GCM encryption
+ * @rsvd3: ignored
+ * @pad6: padding
+ */
+struct azihsm_aes {
+	struct azihsm_hdr hdr;
+	__u64 in_ctxt;
+	__u8 op;
+	__u8 cipher;
+	__u8 rsvd0[2];
+	__u32 pad0;
+	__u64 src;
+	__u32 src_len;
+	__u32 pad1;
+	__u64 dst;
+	__u32 dst_len;
+	__u32 pad2;
+	__u8 frame_type;
+	__u8 pad3;
+	__u16 session_id;
+	__u8 short_app_id;
+	__u8 pad4[3];
+	union {
+		struct azihsm_gcm_params gcm;
+		struct azihsm_xts_params xts;
+	};
+	__u8 rsvd1[120];
+	__u32 pad5;
+	__u64 out_ctxt;
+	__u32 result;
+	__u8 tag[16];
+	__u32 byte_count;
+	__u32 extended_status;
+	__u8 fips_approved;
+	__u8 rsvd2[3];
+	__u8 iv[12];
+	__u8 rsvd3[104];
+	__u32 pad6;
+};
+
+/* ioctls of /dev/azihsm<N> */
+#define AZIHSM_IOC_CP_CMD	_IOWR(AZIHSM_IOC_MAGIC, 0x03, struct azihsm_cp_cmd)
+#define AZIHSM_IOC_DEV_INFO	_IOWR(AZIHSM_IOC_MAGIC, 0x04, struct azihsm_dev_info)
+#define AZIHSM_IOC_RESET	_IOWR(AZIHSM_IOC_MAGIC, 0x06, struct azihsm_reset)
+#define AZIHSM_IOC_AES_XTS	_IOWR(AZIHSM_IOC_MAGIC, 0x0b, struct azihsm_aes)
+#define AZIHSM_IOC_AES_GCM	_IOWR(AZIHSM_IOC_MAGIC, 0x0c, struct azihsm_aes)
+
+/* azihsm_cp_cmd.extended_status */
+#define AZIHSM_EXT_NO_MEMORY		1
+#define AZIHSM_EXT_CMDSET		2
+#define AZIHSM_EXT_SRC_LEN		3
+#define AZIHSM_EXT_DST_LEN		4
+#define AZIHSM_EXT_SRC_BUF		5	/* also: opc is not 0 */
+#define AZIHSM_EXT_DST_BUF		7
+#define AZIHSM_EXT_NOT_READY		10
+#define AZIHSM_EXT_SESSION_LIMIT	11
+#define AZIHSM_EXT_NO_SESSION		12
+#define AZIHSM_EXT_SESSION_MISMATCH	14
+
+/* azihsm_aes.extended_status, if the driver refused or failed the command */
+#define AZIHSM_EXT_AES_NO_MEMORY	100
+#define AZIHSM_EXT_AES_SRC		101
+#define AZIHSM_EXT_AES_DST		103
+#define AZIHSM_EXT_AES_INCONSISTENT	106
+#define AZIHSM_EXT_AES_SESSION_ID	107
+#define AZIHSM_EXT_AES_SHORT_APP_ID	108
+#define AZIHSM_EXT_AES_NO_SESSION	109
+#define AZIHSM_EXT_AES_NO_APP_ID	110
+#define AZIHSM_EXT_AES_NO_QUEUE		111
+#define AZIHSM_EXT_AES_CIPHER		112
+#define AZIHSM_EXT_AES_FRAME_TYPE	113
+#define AZIHSM_EXT_AES_OP		114
+#define AZIHSM_EXT_AES_GCM		117
+#define AZIHSM_EXT_AES_XTS		118
+
+/* Both: the controller is being reset, or the command was lost to a reset. */
+#define AZIHSM_EXT_ABORT_IN_PROGRESS	0x04000001
+#define AZIHSM_EXT_ABORTED		0x04000002
+
+#endif /* _UAPI_LINUX_AZIHSM_H */
