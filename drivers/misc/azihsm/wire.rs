@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What travels between the driver and the device, byte for byte.
+//!
+//! Submission entries are built whole from typed values, completion entries are parsed into plain
+//! structures. Nothing here touches a device; nothing here trusts one. All fields on the wire are
+//! little-endian.
+
+pub(crate) mod admin;
+pub(crate) mod aes;
+pub(crate) mod control;
+pub(crate) mod identify;
+pub(crate) mod sgl;
+
+/// Number of doorbell pairs in BAR2, and so one more than the highest queue id.
+pub(crate) const MAX_QUEUES: usize = 512;
+
+/// Id of the first fast-path queue.
+const FIRST_AES: u16 = 256;
+
+/// The kinds of queues, which differ in entry sizes, ids and vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// The admin queue, id 0.
+    Admin,
+    /// Control-path (CP) queues, ids 1 to 255.
+    Control,
+    /// Fast-path (FP) queues, ids 256 to 511.
+    Aes,
+}
+
+impl Class {
+    /// Returns whether the device accepts completion queues of this class on interrupt `vector`.
+    pub(crate) fn accepts_vector(self, vector: u16) -> bool {
+        match self {
+            Self::Admin => vector == 0,
+            Self::Control => (1..=15).contains(&vector),
+            Self::Aes => (16..=31).contains(&vector),
+        }
+    }
+}
+
+/// Id of a submission queue and of the completion queue with the same id.
+///
+/// # Invariants
+///
+/// The id is lower than [`MAX_QUEUES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueueId(u16);
+
+impl QueueId {
+    /// The admin queue.
+    // INVARIANT: 0 is lower than `MAX_QUEUES`.
+    pub(crate) const ADMIN: Self = Self(0);
+
+    /// Returns the id of control-path queue number `index`, counted from 0.
+    pub(crate) fn control(index: u16) -> Option<Self> {
+        if index < FIRST_AES - 1 {
+            // INVARIANT: The id is at most 255.
+            Some(Self(index + 1))
+        } else {
+            None
+        }
+    }
+
+    /// Returns the id of fast-path queue number `index`, counted from 0.
+    pub(crate) fn aes(index: u16) -> Option<Self> {
+        if index < 256 {
+            // INVARIANT: The id is at most 511.
+            Some(Self(FIRST_AES + index))
+        } else {
+            None
+        }
+    }
+
+    /// Returns the id as it stands on the wire.
+    pub(crate) fn raw(self) -> u16 {
+        self.0
+    }
+
+    /// Returns the kind of queue that has this id.
+    pub(crate) fn class(self) -> Class {
+        match self.0 {
+            0 => Class::Admin,
+            1..FIRST_AES => Class::Control,
+            _ => Class::Aes,
+        }
+    }
+}
+
+/// Command id: names one outstanding command of a queue.
+///
+/// In a completion it is what the device wrote, so it may be anything: look it up with `get`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cid(pub(crate) u16);
+
+impl Cid {
+    /// Returns the number of the slot that this command id stands for.
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// Controller id: 0 for the physical function, n + 1 for virtual function n.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CtrlId(pub(crate) u16);
+
+/// Id of a session of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SessionId(pub(crate) u16);
+
+/// Short id of the application that opened a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShortAppId(pub(crate) u8);
+
+/// Id of a bulk key, as the device handed it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyId(pub(crate) u32);
+
+/// A submission queue entry.
+pub(crate) trait Sqe:
+    Copy
+    + zerocopy::FromBytes
+    + zerocopy::IntoBytes
+    + kernel::transmute::AsBytes
+    + kernel::transmute::FromBytes
+{
+    /// Returns the command id of the entry.
+    fn cid(&self) -> Cid;
+}
+
+/// The part of a completion queue entry that is common to all kinds of queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// Command that completed.
+    pub(crate) cid: Cid,
+    /// Number of submission entries fetched by the device, modulo the size of the queue.
+    pub(crate) sq_head: u16,
+    /// Id of the submission queue.
+    pub(crate) sq_id: u16,
+    /// Phase bit.
+    pub(crate) phase: bool,
+}
+
+/// A completion queue entry, as copied from the ring.
+///
+/// The last field of every implementor is a plain `status: u16` with the phase in bit 0.
+pub(crate) trait Cqe:
+    Copy + zerocopy::FromBytes + kernel::transmute::AsBytes + kernel::transmute::FromBytes
+{
+    /// Returns which command completed and how the rings moved.
+    fn route(&self) -> Route;
+
+    /// Returns whether the device reports anything but success.
+    fn failed(&self) -> bool;
+}
+
+/// The entries of one class of queues.
+pub(crate) trait Entries: 'static {
+    /// Class of these queues.
+    const CLASS: Class;
+    /// Entry of the submission queue.
+    type Sqe: Sqe;
+    /// Entry of the completion queue.
+    type Cqe: Cqe;
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Control-path (CP) queue entries: 64-byte commands, 16-byte completions.
+
+use kernel::prelude::*;
+use zerocopy::little_endian::{
+    U16,
+    U32,
+    U64, //
+};
+
+use super::{
+    Cid,
+    Class,
+    Route,
+    SessionId,
+    ShortAppId, //
+};
+
+/// Opcode of a command for the firmware.
+const OPCODE_GENERIC: u16 = 0;
+/// Opcode of the command that drops a session.
+const OPCODE_FLUSH: u16 = 1;
+
+/// Largest buffer that two pages hold.
+pub(crate) const MAX_LEN: u32 = 8192;
+
+/// Session control byte, the same in both entries.
+mod flags {
+    pub(super) const KIND: u8 = 0x03;
+    pub(super) const ID_VALID: u8 = 0x04;
+    pub(super) const APP_VALID: u8 = 0x08;
+    pub(super) const SAFE_TO_CLOSE: u8 = 0x10;
+}
+
+/// What a command does to sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing, it needs none.
+    None,
+    /// Opens one.
+    Open,
+    /// Closes one.
+    Close,
+    /// Runs in one.
+    InSession,
+}
+
+impl Kind {
+    /// Reads the low two bits of a session control byte.
+    pub(crate) fn from_flags(byte: u8) -> Self {
+        match byte & flags::KIND {
+            0 => Self::None,
+            1 => Self::Open,
+            2 => Self::Close,
+            _ => Self::InSession,
+        }
+    }
+
+    fn bits(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Open => 1,
+            Self::Close => 2,
+            Self::InSession => 3,
+        }
+    }
+}
+
+/// The session part of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Control {
+    /// What the command does to sessions.
+    pub(crate) kind: Kind,
+    /// Whether the caller says that `id` means something.
+    pub(crate) id_valid: bool,
+    /// Session, passed on to the device for every kind but [`Kind::None`].
+    pub(crate) id: SessionId,
+}
+
+/// A buffer of up to two pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Buffer {
+    len: u32,
+    prp1: u64,
+    prp2: u64,
+}
+
+impl Buffer {
+    /// No buffer.
+    pub(crate) const NONE: Self = Self {
+        len: 0,
+        prp1: 0,
+        prp2: 0,
+    };
+
+    /// Returns a buffer of `len` bytes in two pages that start at bus addresses `first` and
+    /// `second`.
+    ///
+    /// Returns [`None`] if it does not fit the pages or one that is needed is not page-aligned.
+    pub(crate) fn new(len: u32, first: u64, second: u64) -> Option<Self> {
+        const PAGE: u32 = 4096;
+        let (prp1, prp2) = match len {
+            0 => (0, 0),
+            1..=PAGE => (first, 0),
+            _ => (first, second),
+        };
+        let aligned = (prp1 | prp2) % u64::from(PAGE) == 0;
+        (len <= MAX_LEN && aligned).then_some(Self { len, prp1, prp2 })
+    }
+}
+
+/// Submission entry.
+#[repr(C)]
+#[derive(Clone, Copy, FromBytes, IntoBytes)]
+pub(crate) struct Sqe {
+    opcode: U16,
+    cid: U16,
+    src_len: U32,
+    src_prp: [U64; 2],
+    dst_len: U32,
+    dst_prp: [U64; 2],
+    flags: u8,
+    rsvd0: [u8; 3],
+    session: U16,
+    rsvd1: [u8; 14],
+}
+
+static_assert!(core::mem::size_of::<Sqe>() == 64);
+static_assert!(core::mem::offset_of!(Sqe, dst_prp) == 28);
+static_assert!(core::mem::offset_of!(Sqe, flags) == 44);
+static_assert!(core::mem::offset_of!(Sqe, session) == 48);
+
+// SAFETY: All fields are integers or arrays of integers, for which all bit patterns are valid.
+unsafe impl kernel::transmute::FromBytes for Sqe {}
+// SAFETY: `IntoBytes` is derived, so the structure has no padding.
+unsafe impl kernel::transmute::AsBytes for Sqe {}
+
+impl Sqe {
+    /// Returns a command for the firmware.
+    pub(crate) fn generic(cid: Cid, src: &Buffer, dst: &Buffer, control: &Control) -> Self {
+        let (flags, session) = match control.kind {
+            Kind::None => (0, 0),
+            kind => (
+                kind.bits() | if control.id_valid { flags::ID_VALID } else { 0 },
+                control.id.0,
+            ),
+        };
+        Self {
+            opcode: U16::new(OPCODE_GENERIC),
+            cid: U16::new(cid.0),
+            src_len: U32::new(src.len),
+            src_prp: [U64::new(src.prp1), U64::new(src.prp2)],
+            dst_len: U32::new(dst.len),
+            dst_prp: [U64::new(dst.prp1), U64::new(dst.prp2)],
+            flags,
+            rsvd0: [0; 3],
+            session: U16::new(session),
+            rsvd1: [0; 14],
+        }
+    }
+
+    /// Returns the command that makes the device drop session `id`.
+    pub(crate) fn flush(cid: Cid, id: SessionId) -> Self {
+        let mut sqe = Self::generic(
+            cid,
+            &Buffer::NONE,
+            &Buffer::NONE,
+            &Control {
+                kind: Kind::Close,
+                id_valid: true,
+                id,
+            },
+        );
+        sqe.opcode = U16::new(OPCODE_FLUSH);
+        sqe
+    }
+}
+
+impl super::Sqe for Sqe {
+    fn cid(&self) -> Cid {
+        Cid(self.cid.get())
+    }
+}
+
+/// Completion entry.
+#[repr(C)]
+#[derive(Clone, Copy, FromBytes, IntoBytes)]
+pub(crate) struct Cqe {
+    byte_count: U16,
+    flags: u8,
+    rsvd0: u8,
+    session: U16,
+    app: u8,
+    rsvd1: u8,
+    sq_head: U16,
+    sq_id: U16,
+    cid: U16,
+    /// Phase in bit 0, status in bits 11:1. Little-endian.
+    pub(crate) status: u16,
+}
+
+static_assert!(core::mem::size_of::<Cqe>() == 16);
+
+// SAFETY: All fields are integers, for which all bit patterns are valid.
+unsafe impl kernel::transmute::FromBytes for Cqe {}
+// SAFETY: `IntoBytes` is derived, so the structure has no padding.
+unsafe impl kernel::transmute::AsBytes for Cqe {}
+
+/// What a completion says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// Status, 0 if a response was delivered.
+    pub(crate) status: u16,
+    /// Length of the response in bytes, as the device claims.
+    pub(crate) byte_count: u16,
+    /// What the device took the command for.
+    pub(crate) kind: Kind,
+    /// Session, if the device names one.
+    pub(crate) session: Option<SessionId>,
+    /// Short application id, if the device names one.
+    pub(crate) app: Option<ShortAppId>,
+    /// The device no longer holds the session.
+    pub(crate) safe_to_close: bool,
+}
+
+impl Reply {
+    /// Returns the number of bytes of the response that a caller with room for `room` bytes gets.
+    pub(crate) fn len(&self, room: u32) -> u32 {
+        u32::from(self.byte_count).min(room).min(MAX_LEN)
+    }
+}
+
+impl Cqe {
+    /// Returns what the completion says.
+    pub(crate) fn reply(&self) -> Reply {
+        let flag = |bit| self.flags & bit != 0;
+        Reply {
+            status: u16::from_le(self.status) >> 1 & 0x07ff,
+            byte_count: self.byte_count.get(),
+            kind: Kind::from_flags(self.flags),
+            session: flag(flags::ID_VALID).then_some(SessionId(self.session.get())),
+            app: flag(flags::APP_VALID).then_some(ShortAppId(self.app)),
+            safe_to_close: flag(flags::SAFE_TO_CLOSE),
+        }
+    }
+}
+
+impl super::Cqe for Cqe {
+    fn route(&self) -> Route {
+        Route {
+            cid: Cid(self.cid.get()),
+            sq_head: self.sq_head.get(),
+            sq_id: self.sq_id.get(),
+            phase: u16::from_le(self.status) & 1 != 0,
+        }
+    }
+
+    fn failed(&self) -> bool {
+        self.reply().status != 0
+    }
+}
+
+/// The entries of control-path queues.
+pub(crate) struct Entries;
+
+impl super::Entries for Entries {
+    const CLASS: Class = Class::Control;
+    type Sqe = Sqe;
+    type Cqe = Cqe;
+}
