@@ -10,6 +10,7 @@
 //! - [`mbor`]: the encoding, nothing else.
 //! - [`frame`]: headers and the envelope.
 //! - [`message`]: requests and responses of the operations.
+//! - [`client`] (feature `client`): the flow from a reset device to an open session, with its cryptography.
 //!
 //! ```
 //! use azihsm_ddi::{encode_request, RequestHeader, message::GetApiRev};
@@ -19,6 +20,8 @@
 //! # Ok::<(), azihsm_ddi::mbor::EncodeError>(())
 //! ```
 
+#[cfg(feature = "client")]
+pub mod client;
 mod enums;
 pub mod frame;
 pub mod mbor;
