@@ -14,9 +14,12 @@ use kernel::{
     time::Delta, //
 };
 
-use crate::wire::{
-    QueueId,
-    MAX_QUEUES, //
+use crate::{
+    ring::Size,
+    wire::{
+        QueueId,
+        MAX_QUEUES, //
+    },
 };
 
 /// Length of BAR0, BAR2 and BAR4 in bytes.
@@ -132,15 +135,13 @@ impl CAP {
 
     /// Returns how long the controller may take to become ready or to stop.
     pub(crate) fn ready_timeout(self) -> Delta {
-        // CAST: An 8-bit field fits.
-        let units = self.to().get() as i64;
+        let units = i64::from(u8::from(self.to()));
         Delta::from_millis(((units + 1) * 500).clamp(Self::MIN_TIMEOUT_MS, Self::MAX_TIMEOUT_MS))
     }
 
     /// Returns the largest queue size, 0-based.
     pub(crate) fn max_entries(self) -> u16 {
-        // CAST: A 16-bit field fits.
-        self.mqes().get() as u16
+        self.mqes().into()
     }
 }
 
@@ -168,8 +169,108 @@ impl NSSR {
 
 impl AQA {
     /// Returns the register value for admin rings of `size` entries each.
-    pub(crate) fn with_size(size: crate::ring::Size) -> Self {
+    pub(crate) fn with_size(size: Size) -> Self {
         let last = u32::from(size.zero_based());
         Self::from_raw(last << 16 | last)
+    }
+}
+
+#[kunit_tests(azihsm_regs)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doorbells_lie_in_the_bar() {
+        use kernel::io::{
+            IoLoc,
+            Region, //
+        };
+
+        fn offset<T>(loc: Option<RegisterArrayLoc<T>>) -> Option<usize>
+        where
+            T: register::RegisterArray,
+        {
+            loc.map(|loc| IoLoc::<Region<BAR_LEN>, T>::offset(loc))
+        }
+
+        assert_eq!(offset(sq_tail(QueueId::ADMIN)), Some(0x000));
+        assert_eq!(offset(cq_head(QueueId::ADMIN)), Some(0x004));
+        assert_eq!(
+            QueueId::control(0).and_then(|id| offset(sq_tail(id))),
+            Some(0x008)
+        );
+        assert_eq!(
+            QueueId::control(0).and_then(|id| offset(cq_head(id))),
+            Some(0x00c)
+        );
+        assert_eq!(
+            QueueId::aes(0).and_then(|id| offset(sq_tail(id))),
+            Some(0x800)
+        );
+        assert_eq!(
+            QueueId::aes(0).and_then(|id| offset(cq_head(id))),
+            Some(0x804)
+        );
+        assert_eq!(
+            QueueId::aes(255).and_then(|id| offset(sq_tail(id))),
+            Some(0xff8)
+        );
+        assert_eq!(
+            QueueId::aes(255).and_then(|id| offset(cq_head(id))),
+            Some(0xffc)
+        );
+    }
+
+    #[test]
+    fn timeout_is_sane() {
+        let millis = |to: u64| CAP::from_raw(to << 24).ready_timeout().as_millis();
+        assert_eq!(millis(20), 10_500);
+        assert_eq!(millis(0), 1_000);
+        assert_eq!(millis(255), 30_000);
+        assert_eq!(CAP::from_raw(u64::MAX).ready_timeout().as_millis(), 30_000);
+    }
+
+    #[test]
+    fn capabilities_are_where_the_device_puts_them() {
+        let cap = CAP::from_raw(0x0000_0030_1403_03ff);
+        assert_eq!(cap.max_entries(), 1023);
+        assert_eq!(u8::from(cap.to()), 20);
+        assert_eq!(u8::from(cap.ssrs()), 1);
+        assert_eq!(u8::from(cap.dstrd()), 0);
+    }
+
+    #[test]
+    fn entry_sizes_keep_the_rest() {
+        let cc = CC::from_raw(0x0000_0001).with_entry_sizes();
+        assert_eq!(cc.into_raw(), 0x6746_0001);
+        assert_eq!(
+            CC::from_raw(0xffff_ffff).with_entry_sizes().into_raw(),
+            0x6746_ffff
+        );
+        assert!(cc.en());
+    }
+
+    #[test]
+    fn status_of_a_gone_function() {
+        assert!(CSTS::from_raw(0xffff_ffff).is_gone());
+        assert!(!CSTS::from_raw(0xffff_fffe).is_gone());
+        assert!(!CSTS::from_raw(0x0000_0003).is_gone());
+        assert!(CSTS::from_raw(0x0000_0001).rdy());
+        assert!(!CSTS::from_raw(0x0000_0001).cfs());
+        assert!(CSTS::from_raw(0x0000_0002).cfs());
+        assert!(CSTS::from_raw(0x0000_0010).nssro());
+    }
+
+    #[test]
+    fn magic_and_admin_sizes() {
+        assert_eq!(NSSR::MAGIC.into_raw().to_be_bytes(), *b"NVMe");
+        assert_eq!(
+            Size::new(16).map(|size| AQA::with_size(size).into_raw()),
+            Some(0x000f_000f)
+        );
+        assert_eq!(
+            Size::new(0x2001).map(|size| AQA::with_size(size).into_raw()),
+            Some(0x2000_2000)
+        );
     }
 }

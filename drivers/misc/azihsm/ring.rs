@@ -197,3 +197,121 @@ impl Completion {
         }
     }
 }
+
+#[kunit_tests(azihsm_ring)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_has_a_minimum() {
+        assert!(Size::new(0).is_none());
+        assert!(Size::new(1).is_none());
+        assert_eq!(Size::new(2).map(Size::slots), Some(1));
+        assert_eq!(Size::new(16).map(Size::zero_based), Some(15));
+        assert_eq!(Size::new(u16::MAX).map(Size::slots), Some(u16::MAX - 1));
+    }
+
+    #[test]
+    fn size_is_clamped() {
+        let clamped = |wanted, mqes| Size::clamped(wanted, mqes).map(Size::entries);
+        assert_eq!(clamped(16, 1023), Some(16));
+        assert_eq!(clamped(4096, 1023), Some(1024));
+        assert_eq!(clamped(0, 1023), Some(2));
+        assert_eq!(clamped(u32::MAX, u16::MAX), Some(u16::MAX));
+        assert_eq!(clamped(16, 1), Some(2));
+        // A ring of one entry holds no command.
+        assert_eq!(clamped(16, 0), None);
+    }
+
+    #[test]
+    fn submission_fills_up() -> Result {
+        let mut sq = Submission::new(Size::new(4).ok_or(EINVAL)?);
+        assert_eq!(sq.pending(), 0);
+        assert_eq!(sq.push(), Some(0));
+        assert_eq!(sq.push(), Some(1));
+        assert!(!sq.is_full());
+        assert_eq!(sq.push(), Some(2));
+        assert!(sq.is_full());
+        assert_eq!(sq.push(), None);
+        assert_eq!(sq.tail(), 3);
+        assert_eq!(sq.pending(), 3);
+        Ok(())
+    }
+
+    #[test]
+    fn submission_wraps() -> Result {
+        let mut sq = Submission::new(Size::new(4).ok_or(EINVAL)?);
+        for round in 0..9u16 {
+            assert_eq!(sq.push(), Some(round % 4));
+            assert_eq!(sq.tail(), (round + 1) % 4);
+            assert_eq!(sq.fetched((round + 1) % 4), Ok(()));
+            assert_eq!(sq.pending(), 0);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn smallest_ring_works() -> Result {
+        let mut sq = Submission::new(Size::new(2).ok_or(EINVAL)?);
+        for round in 0..5u16 {
+            assert_eq!(sq.push(), Some(round % 2));
+            assert_eq!(sq.push(), None);
+            assert_eq!(sq.fetched(sq.tail()), Ok(()));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn largest_ring_wraps() -> Result {
+        let size = Size::new(u16::MAX).ok_or(EINVAL)?;
+        assert_eq!(size.after(u16::MAX - 2), u16::MAX - 1);
+        assert_eq!(size.after(u16::MAX - 1), 0);
+        assert_eq!(size.distance(u16::MAX - 1, 0), 1);
+        assert_eq!(size.distance(1, 0), u16::MAX - 1);
+        Ok(())
+    }
+
+    #[test]
+    fn head_of_the_device_is_checked() -> Result {
+        let mut sq = Submission::new(Size::new(8).ok_or(EINVAL)?);
+        let bad = |reported, known| Err(BadHead { reported, known });
+        // Nothing was submitted, so nothing can have been fetched.
+        assert_eq!(sq.fetched(1), bad(1, 0));
+        for _ in 0..6 {
+            sq.push().ok_or(EINVAL)?;
+        }
+        assert_eq!(sq.fetched(4), Ok(()));
+        // The same head again is fine: several commands may be fetched at once.
+        assert_eq!(sq.fetched(4), Ok(()));
+        // Backwards, past the tail, outside the ring.
+        assert_eq!(sq.fetched(3), bad(3, 4));
+        assert_eq!(sq.fetched(7), bad(7, 4));
+        assert_eq!(sq.fetched(8), bad(8, 4));
+        assert_eq!(sq.fetched(u16::MAX), bad(u16::MAX, 4));
+        assert_eq!(sq.pending(), 2);
+        // Across the end of the ring.
+        for _ in 0..5 {
+            sq.push().ok_or(EINVAL)?;
+        }
+        assert!(sq.is_full());
+        assert_eq!(sq.tail(), 3);
+        assert_eq!(sq.fetched(1), Ok(()));
+        assert_eq!(sq.fetched(7), bad(7, 1));
+        assert_eq!(sq.fetched(3), Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn completion_phase_inverts_on_wrap() -> Result {
+        let mut cq = Completion::new(Size::new(3).ok_or(EINVAL)?);
+        for round in 0..12u16 {
+            // A zeroed ring has no new entry in the first round.
+            let phase = (round / 3) % 2 == 0;
+            assert_eq!(cq.head(), round % 3);
+            assert!(cq.is_new(phase));
+            assert!(!cq.is_new(!phase));
+            cq.advance();
+        }
+        Ok(())
+    }
+}

@@ -13,6 +13,8 @@
 //! joins the session while it is being closed: nothing that was meant for the old session can meet
 //! a new one with the same id.
 
+use kernel::prelude::*;
+
 use crate::{
     uapi::{
         Ext,
@@ -90,6 +92,13 @@ pub(crate) enum Effect {
     Flush(SessionId),
     /// The device says success but answers for another kind of command; it is not believed.
     Mismatch,
+}
+
+/// Returns the session that a command of kind `kind` left behind in the device if nobody can use
+/// it: its caller left, and its ticket was completed without a reply.
+pub(crate) fn orphan(kind: Kind, reply: &Reply) -> Option<SessionId> {
+    let opened = kind == Kind::Open && reply.kind == Kind::Open && reply.status == 0;
+    reply.session.filter(|_| opened)
 }
 
 impl Slot {
@@ -234,5 +243,338 @@ impl Slot {
         let session = self.session();
         self.0 = State::Released;
         session.map(|session| session.id)
+    }
+}
+
+#[kunit_tests(azihsm_session)]
+mod tests {
+    use super::*;
+
+    const ID: SessionId = SessionId(3);
+    const OTHER: SessionId = SessionId(4);
+    const APP: ShortAppId = ShortAppId(7);
+    const SESSION: Session = Session {
+        id: ID,
+        app: Some(APP),
+    };
+
+    fn control(kind: Kind, id: SessionId) -> Control {
+        Control {
+            kind,
+            id_valid: true,
+            id,
+        }
+    }
+
+    fn refused(ext: Ext) -> Result<Ticket, Blocked> {
+        Err(Blocked::Refused(Refusal::invalid(ext)))
+    }
+
+    /// What a well-behaved device answers.
+    fn reply(kind: Kind) -> Reply {
+        Reply {
+            status: 0,
+            byte_count: 0,
+            kind,
+            session: Some(ID),
+            app: (kind == Kind::Open).then_some(APP),
+            safe_to_close: kind == Kind::Close,
+        }
+    }
+
+    fn begin(slot: &mut Slot, kind: Kind) -> Result<Ticket> {
+        slot.begin(&control(kind, ID)).map_err(|_| EBUSY)
+    }
+
+    fn open() -> Result<Slot> {
+        let mut slot = Slot::new();
+        let ticket = begin(&mut slot, Kind::Open)?;
+        match slot.complete(ticket, Some(&reply(Kind::Open)), true) {
+            Effect::Opened(SESSION) => Ok(slot),
+            _ => Err(EPROTO),
+        }
+    }
+
+    #[test]
+    fn life_cycle() -> Result {
+        let mut slot = open()?;
+        assert_eq!(slot.session(), Some(SESSION));
+        let ticket = begin(&mut slot, Kind::InSession)?;
+        let effect = slot.complete(ticket, Some(&reply(Kind::InSession)), true);
+        assert_eq!(effect, Effect::None);
+        let ticket = begin(&mut slot, Kind::Close)?;
+        let effect = slot.complete(ticket, Some(&reply(Kind::Close)), true);
+        assert_eq!(effect, Effect::Closed(ID));
+        assert_eq!(slot.session(), None);
+        assert_eq!(slot.release(), None);
+        Ok(())
+    }
+
+    #[test]
+    fn empty_slot_refuses_session_commands() {
+        let mut slot = Slot::new();
+        for kind in [Kind::Close, Kind::InSession] {
+            assert_eq!(slot.begin(&control(kind, ID)), refused(Ext::NO_SESSION));
+        }
+        assert_eq!(slot.begin_aes(ID), refused(Ext::AES_NO_SESSION));
+        assert_eq!(slot.begin(&control(Kind::None, ID)), Ok(Ticket(Kind::None)));
+    }
+
+    #[test]
+    fn ids_must_match() -> Result {
+        let mut slot = open()?;
+        for kind in [Kind::Close, Kind::InSession] {
+            let mut control = control(kind, OTHER);
+            assert_eq!(slot.begin(&control), refused(Ext::SESSION_MISMATCH));
+            control.id = ID;
+            control.id_valid = false;
+            assert_eq!(slot.begin(&control), refused(Ext::SESSION_MISMATCH));
+        }
+        assert_eq!(slot.begin_aes(OTHER), refused(Ext::AES_SESSION_ID));
+        let open = control(Kind::Open, OTHER);
+        assert_eq!(slot.begin(&open), refused(Ext::SESSION_LIMIT));
+        // The refused commands are not counted.
+        assert!(begin(&mut slot, Kind::Close).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn one_of_two_opens_wins() -> Result {
+        let mut slot = Slot::new();
+        let ticket = begin(&mut slot, Kind::Open)?;
+        let open = control(Kind::Open, ID);
+        assert_eq!(slot.begin(&open), refused(Ext::SESSION_LIMIT));
+        assert_eq!(
+            slot.begin(&control(Kind::InSession, ID)),
+            refused(Ext::NO_SESSION)
+        );
+        assert_eq!(slot.session(), None);
+        let effect = slot.complete(ticket, Some(&reply(Kind::Open)), true);
+        assert_eq!(effect, Effect::Opened(SESSION));
+        assert_eq!(slot.begin(&open), refused(Ext::SESSION_LIMIT));
+        Ok(())
+    }
+
+    #[test]
+    fn failed_open_leaves_the_slot_empty() -> Result {
+        let failed = Reply {
+            status: 7,
+            ..reply(Kind::Open)
+        };
+        let unnamed = Reply {
+            session: None,
+            ..reply(Kind::Open)
+        };
+        for reply in [Some(&failed), Some(&unnamed), None] {
+            let mut slot = Slot::new();
+            let ticket = begin(&mut slot, Kind::Open)?;
+            assert_eq!(slot.complete(ticket, reply, true), Effect::None);
+            assert_eq!(slot.session(), None);
+            assert!(begin(&mut slot, Kind::Open).is_ok());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn open_is_not_believed_under_another_name() -> Result {
+        for kind in [Kind::None, Kind::Close, Kind::InSession] {
+            let mut slot = Slot::new();
+            let ticket = begin(&mut slot, Kind::Open)?;
+            let effect = slot.complete(ticket, Some(&reply(kind)), true);
+            assert_eq!(effect, Effect::Mismatch);
+            assert_eq!(slot.session(), None);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn app_id_needs_its_valid_bit() -> Result {
+        let mut slot = Slot::new();
+        let ticket = begin(&mut slot, Kind::Open)?;
+        let reply = Reply {
+            app: None,
+            ..reply(Kind::Open)
+        };
+        let session = Session { id: ID, app: None };
+        let effect = slot.complete(ticket, Some(&reply), true);
+        assert_eq!(effect, Effect::Opened(session));
+        Ok(())
+    }
+
+    #[test]
+    fn open_without_a_caller_is_flushed() -> Result {
+        let mut slot = Slot::new();
+        let ticket = begin(&mut slot, Kind::Open)?;
+        let effect = slot.complete(ticket, Some(&reply(Kind::Open)), false);
+        assert_eq!(effect, Effect::Flush(ID));
+        assert!(begin(&mut slot, Kind::Open).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn open_that_ends_after_the_file_is_flushed() -> Result {
+        let mut slot = Slot::new();
+        let ticket = begin(&mut slot, Kind::Open)?;
+        assert_eq!(slot.release(), None);
+        let effect = slot.complete(ticket, Some(&reply(Kind::Open)), true);
+        assert_eq!(effect, Effect::Flush(ID));
+        assert_eq!(slot.session(), None);
+        Ok(())
+    }
+
+    #[test]
+    fn orphans_are_found() {
+        assert_eq!(orphan(Kind::Open, &reply(Kind::Open)), Some(ID));
+        assert_eq!(orphan(Kind::InSession, &reply(Kind::InSession)), None);
+        assert_eq!(orphan(Kind::InSession, &reply(Kind::Open)), None);
+        assert_eq!(orphan(Kind::Open, &reply(Kind::InSession)), None);
+        let failed = Reply {
+            status: 1,
+            ..reply(Kind::Open)
+        };
+        assert_eq!(orphan(Kind::Open, &failed), None);
+    }
+
+    #[test]
+    fn close_needs_safe_to_close_and_the_id() -> Result {
+        let mut slot = open()?;
+        let good = reply(Kind::Close);
+        for (reply, effect) in [
+            (
+                Reply {
+                    safe_to_close: false,
+                    ..good
+                },
+                Effect::None,
+            ),
+            (
+                Reply {
+                    session: Some(OTHER),
+                    ..good
+                },
+                Effect::None,
+            ),
+            (
+                Reply {
+                    session: None,
+                    ..good
+                },
+                Effect::None,
+            ),
+            (
+                Reply {
+                    kind: Kind::InSession,
+                    ..good
+                },
+                Effect::Mismatch,
+            ),
+            (
+                Reply {
+                    status: 1,
+                    safe_to_close: false,
+                    ..good
+                },
+                Effect::None,
+            ),
+        ] {
+            let ticket = begin(&mut slot, Kind::Close)?;
+            assert_eq!(slot.complete(ticket, Some(&reply), true), effect);
+            assert_eq!(slot.session(), Some(SESSION));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn failed_close_may_have_closed() -> Result {
+        let mut slot = open()?;
+        let ticket = begin(&mut slot, Kind::Close)?;
+        // The response could not be delivered, but the session is gone.
+        let reply = Reply {
+            status: 0x0c6,
+            ..reply(Kind::Close)
+        };
+        let effect = slot.complete(ticket, Some(&reply), true);
+        assert_eq!(effect, Effect::Closed(ID));
+        assert_eq!(slot.session(), None);
+        Ok(())
+    }
+
+    #[test]
+    fn session_survives_a_lost_close() -> Result {
+        let mut slot = open()?;
+        let ticket = begin(&mut slot, Kind::Close)?;
+        assert_eq!(slot.session(), Some(SESSION));
+        assert_eq!(slot.complete(ticket, None, true), Effect::None);
+        assert_eq!(slot.session(), Some(SESSION));
+        assert!(begin(&mut slot, Kind::InSession).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn reopen_changes_nothing() -> Result {
+        let mut slot = open()?;
+        let ticket = begin(&mut slot, Kind::InSession)?;
+        let reply = Reply {
+            session: Some(OTHER),
+            app: Some(ShortAppId(9)),
+            safe_to_close: true,
+            ..reply(Kind::InSession)
+        };
+        assert_eq!(slot.complete(ticket, Some(&reply), true), Effect::None);
+        assert_eq!(slot.session(), Some(SESSION));
+        Ok(())
+    }
+
+    #[test]
+    fn close_waits_for_the_commands_of_the_session() -> Result {
+        let mut slot = open()?;
+        let control_path = begin(&mut slot, Kind::InSession)?;
+        let fast_path = slot.begin_aes(ID).map_err(|_| EBUSY)?;
+        let close = control(Kind::Close, ID);
+        assert_eq!(slot.begin(&close), Err(Blocked::Wait));
+        assert_eq!(slot.complete(fast_path, None, true), Effect::None);
+        assert_eq!(slot.begin(&close), Err(Blocked::Wait));
+        assert_eq!(slot.complete(control_path, None, true), Effect::None);
+        assert!(slot.begin(&close).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_joins_a_session_that_is_being_closed() -> Result {
+        let mut slot = open()?;
+        let ticket = begin(&mut slot, Kind::Close)?;
+        for kind in [Kind::Close, Kind::InSession] {
+            assert_eq!(slot.begin(&control(kind, ID)), Err(Blocked::Wait));
+            // What is wrong anyway need not wait.
+            assert_eq!(
+                slot.begin(&control(kind, OTHER)),
+                refused(Ext::SESSION_MISMATCH)
+            );
+        }
+        assert_eq!(slot.begin_aes(ID), Err(Blocked::Wait));
+        assert_eq!(
+            slot.begin(&control(Kind::Open, ID)),
+            refused(Ext::SESSION_LIMIT)
+        );
+        let effect = slot.complete(ticket, Some(&reply(Kind::Close)), true);
+        assert_eq!(effect, Effect::Closed(ID));
+        assert_eq!(slot.begin_aes(ID), refused(Ext::AES_NO_SESSION));
+        Ok(())
+    }
+
+    #[test]
+    fn release_flushes_what_the_device_may_hold() -> Result {
+        let mut slot = open()?;
+        let ticket = begin(&mut slot, Kind::InSession)?;
+        assert_eq!(slot.release(), Some(ID));
+        assert_eq!(slot.release(), None);
+        assert_eq!(slot.complete(ticket, None, false), Effect::None);
+
+        let mut slot = open()?;
+        let ticket = begin(&mut slot, Kind::Close)?;
+        assert_eq!(slot.release(), Some(ID));
+        let effect = slot.complete(ticket, Some(&reply(Kind::Close)), false);
+        assert_eq!(effect, Effect::None);
+        Ok(())
     }
 }

@@ -179,6 +179,17 @@ pub(crate) enum ResetStatus {
     BadType = 4,
 }
 
+impl ResetStatus {
+    /// Returns what the ioctl returns.
+    pub(crate) fn result(self) -> Result {
+        match self {
+            Self::Done => Ok(()),
+            Self::Failed => Err(EIO),
+            Self::InProgress | Self::BadState | Self::BadType => Err(EINVAL),
+        }
+    }
+}
+
 /// AES-GCM parameters.
 #[repr(C)]
 #[derive(Clone, Copy, FromBytes, IntoBytes)]
@@ -246,7 +257,8 @@ pub(crate) struct Aes {
     /// Short application id of that session.
     pub(crate) short_app_id: u8,
     pad4: [u8; 3],
-    params: [u8; 44],
+    /// See [`gcm`](Self::gcm) and [`xts`](Self::xts).
+    pub(crate) params: [u8; 44],
     rsvd1: [u8; 120],
     pad5: u32,
     /// Copy of `in_ctxt`.
@@ -391,7 +403,7 @@ impl Ext {
     /// CP: not the session of the file.
     pub(crate) const SESSION_MISMATCH: Self = Self(14);
 
-    /// AES: out of memory.
+    /// AES: out of memory, or a buffer cannot be read or written.
     pub(crate) const AES_NO_MEMORY: Self = Self(100);
     /// AES: bad source buffer.
     pub(crate) const AES_SRC: Self = Self(101);
@@ -444,5 +456,77 @@ impl Refusal {
     /// Returns the refusal of a bad field.
     pub(crate) fn invalid(ext: Ext) -> Self {
         Self::new(EINVAL, ext)
+    }
+}
+
+#[kunit_tests(azihsm_uapi)]
+mod tests {
+    use super::*;
+
+    fn aes(byte: u8) -> Aes {
+        zerocopy::transmute!([byte; 400])
+    }
+
+    #[test]
+    fn output_is_cleared() {
+        let mut cmd: CpCmd = zerocopy::transmute!([0xa5u8; 112]);
+        cmd.clear_output();
+        let bytes: [u8; 112] = zerocopy::transmute!(cmd);
+        assert!(bytes[..96].iter().all(|byte| *byte == 0xa5));
+        assert!(bytes[96..].iter().all(|byte| *byte == 0));
+
+        let mut cmd = aes(0xa5);
+        cmd.clear_output();
+        let bytes: [u8; 400] = zerocopy::transmute!(cmd);
+        assert!(bytes[..248].iter().all(|byte| *byte == 0xa5));
+        assert!(bytes[248..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn refusal_is_recorded() {
+        let mut cmd: CpCmd = zerocopy::transmute!([0xffu8; 112]);
+        cmd.refuse(&Refusal::invalid(Ext::SESSION_LIMIT));
+        assert_eq!((cmd.extended_status, cmd.byte_count), (11, 0));
+        let mut cmd = aes(0xff);
+        cmd.refuse(&Refusal::new(EAGAIN, Ext::ABORTED));
+        assert_eq!((cmd.extended_status, cmd.byte_count), (0x0400_0002, 0));
+    }
+
+    #[test]
+    fn parameters_depend_on_the_cipher() {
+        let mut bytes = [0u8; 400];
+        bytes[72..76].copy_from_slice(&0x1122_3344u32.to_le_bytes());
+        bytes[76] = 0x55;
+        bytes[84] = 0x66;
+        bytes[92] = 0x77;
+        bytes[104] = 0x88;
+        bytes[108] = 0x99;
+        bytes[112] = 0xaa;
+        let cmd: Aes = zerocopy::transmute!(bytes);
+        let gcm = cmd.gcm();
+        assert_eq!(gcm.key_id, 0x1122_3344);
+        assert_eq!((gcm.tag[0], gcm.iv[0]), (0x55, 0x77));
+        assert_eq!((gcm.aad_len, gcm.padded_aad_len), (0x88, 0x99));
+        assert_eq!(gcm.workaround, 0xaa);
+        let xts = cmd.xts();
+        assert_eq!(xts.data_unit, 0x3344);
+        assert_eq!((xts.key_id1, xts.key_id2), (0x55, 0));
+        assert_eq!(xts.tweak[0], 0x66);
+    }
+
+    #[test]
+    fn resets_have_kinds() {
+        let kind = |abort_type| {
+            let mut reset: Reset = zerocopy::transmute!([0u8; 272]);
+            reset.abort_type = abort_type;
+            reset.kind()
+        };
+        assert_eq!(kind(0), None);
+        assert_eq!(kind(1), Some(ResetKind::Subsystem));
+        assert_eq!(kind(2), Some(ResetKind::Controller));
+        assert_eq!(kind(3), None);
+        assert_eq!(kind(u32::MAX), None);
+        assert_eq!(ResetStatus::Done.result(), Ok(()));
+        assert_eq!(ResetStatus::BadType.result(), Err(EINVAL));
     }
 }

@@ -6,6 +6,8 @@
 //! structures. Nothing here touches a device; nothing here trusts one. All fields on the wire are
 //! little-endian.
 
+use kernel::prelude::*;
+
 pub(crate) mod admin;
 pub(crate) mod aes;
 pub(crate) mod control;
@@ -163,4 +165,45 @@ pub(crate) trait Entries: 'static {
     type Sqe: Sqe;
     /// Entry of the completion queue.
     type Cqe: Cqe;
+}
+
+#[kunit_tests(azihsm_wire)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_a_class() {
+        assert_eq!(QueueId::ADMIN.class(), Class::Admin);
+        assert_eq!(QueueId::control(0).map(QueueId::raw), Some(1));
+        assert_eq!(QueueId::control(254).map(QueueId::raw), Some(255));
+        assert_eq!(
+            QueueId::control(254).map(QueueId::class),
+            Some(Class::Control)
+        );
+        assert_eq!(QueueId::aes(0).map(QueueId::raw), Some(256));
+        assert_eq!(QueueId::aes(0).map(QueueId::class), Some(Class::Aes));
+        assert_eq!(QueueId::aes(255).map(QueueId::raw), Some(511));
+    }
+
+    #[test]
+    fn ids_without_doorbell_do_not_exist() {
+        assert!(QueueId::control(255).is_none());
+        assert!(QueueId::control(u16::MAX).is_none());
+        assert!(QueueId::aes(256).is_none());
+        assert!(QueueId::aes(u16::MAX).is_none());
+    }
+
+    #[test]
+    fn classes_share_no_vector() {
+        for vector in 0..64 {
+            let classes = [Class::Admin, Class::Control, Class::Aes];
+            let users = classes
+                .iter()
+                .filter(|class| class.accepts_vector(vector))
+                .count();
+            assert_eq!(users, usize::from(vector < 32));
+        }
+        assert!(Class::Control.accepts_vector(15));
+        assert!(Class::Aes.accepts_vector(16));
+    }
 }

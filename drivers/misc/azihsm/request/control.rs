@@ -72,3 +72,93 @@ impl Request {
         Err(Refusal::invalid(ext))
     }
 }
+
+#[kunit_tests(azihsm_request_control)]
+mod tests {
+    use super::*;
+
+    fn good() -> CpCmd {
+        let mut cmd: CpCmd = zerocopy::transmute!([0u8; 112]);
+        cmd.src = 0x1000;
+        cmd.src_len = 16;
+        cmd.dst = 0x2000;
+        cmd.dst_len = 8192;
+        cmd.session_flags = 0x07;
+        cmd.session_id = 5;
+        cmd
+    }
+
+    fn refused(edit: impl FnOnce(&mut CpCmd)) -> Option<Refusal> {
+        let mut cmd = good();
+        edit(&mut cmd);
+        Request::validate(&cmd).err()
+    }
+
+    fn with(ext: Ext) -> Option<Refusal> {
+        Some(Refusal::invalid(ext))
+    }
+
+    #[test]
+    fn good_command_passes() {
+        assert_eq!(
+            Request::validate(&good()),
+            Ok(Request {
+                src: 0x1000,
+                src_len: 16,
+                dst: 0x2000,
+                dst_len: 8192,
+                control: Control {
+                    kind: Kind::InSession,
+                    id_valid: true,
+                    id: SessionId(5),
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn ignored_fields_are_ignored() {
+        assert_eq!(refused(|cmd| cmd.psdt = 0xff), None);
+        assert_eq!(refused(|cmd| cmd.session_flags = 0xf8), None);
+        assert_eq!(refused(|cmd| cmd.hdr.flags = u32::MAX), None);
+        assert_eq!(refused(|cmd| cmd.hdr.timeout = u32::MAX), None);
+    }
+
+    #[test]
+    fn empty_buffers_pass() {
+        assert_eq!(refused(|cmd| (cmd.src, cmd.src_len) = (0, 0)), None);
+        assert_eq!(refused(|cmd| (cmd.dst, cmd.dst_len) = (0, 0)), None);
+    }
+
+    #[test]
+    fn bad_fields_are_refused() {
+        assert_eq!(refused(|cmd| cmd.cmdset = 1), with(Ext::CMDSET));
+        assert_eq!(refused(|cmd| cmd.opc = 1), with(Ext::SRC_BUF));
+        assert_eq!(refused(|cmd| cmd.opc = 0x400), with(Ext::SRC_BUF));
+        assert_eq!(refused(|cmd| cmd.src_len = 8192), None);
+        assert_eq!(refused(|cmd| cmd.src_len = 8193), with(Ext::SRC_LEN));
+        assert_eq!(refused(|cmd| cmd.dst_len = 8193), with(Ext::DST_LEN));
+        assert_eq!(refused(|cmd| cmd.src_len = u32::MAX), with(Ext::SRC_LEN));
+        assert_eq!(refused(|cmd| cmd.src_len = 0), with(Ext::SRC_BUF));
+        assert_eq!(refused(|cmd| cmd.src = 0), with(Ext::SRC_BUF));
+        assert_eq!(refused(|cmd| cmd.dst_len = 0), with(Ext::DST_BUF));
+        assert_eq!(refused(|cmd| cmd.dst = 0), with(Ext::DST_BUF));
+    }
+
+    #[test]
+    fn first_reason_counts() {
+        let mut cmd: CpCmd = zerocopy::transmute!([0xffu8; 112]);
+        let mut next = |ext, fix: fn(&mut CpCmd)| {
+            let found = Request::validate(&cmd).err();
+            fix(&mut cmd);
+            found == with(ext)
+        };
+        assert!(next(Ext::CMDSET, |cmd| cmd.cmdset = 0));
+        assert!(next(Ext::SRC_BUF, |cmd| cmd.opc = 0));
+        assert!(next(Ext::SRC_LEN, |cmd| cmd.src_len = 0));
+        assert!(next(Ext::DST_LEN, |cmd| cmd.dst_len = 0));
+        assert!(next(Ext::SRC_BUF, |cmd| cmd.src = 0));
+        assert!(next(Ext::DST_BUF, |cmd| cmd.dst = 0));
+        assert!(Request::validate(&cmd).is_ok());
+    }
+}

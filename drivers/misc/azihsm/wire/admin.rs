@@ -340,3 +340,143 @@ impl super::Entries for Entries {
     type Sqe = Sqe;
     type Cqe = Cqe;
 }
+
+#[kunit_tests(azihsm_wire_admin)]
+mod tests {
+    use super::*;
+
+    use crate::wire;
+
+    fn bytes(sqe: Sqe) -> [u8; 64] {
+        zerocopy::transmute!(sqe)
+    }
+
+    /// Expects `command` with command id 0x0807 to be these fields and zeros everywhere else.
+    fn is(command: Command, opcode: u8, prp1: u64, dw10: u32, dw11: u32) -> bool {
+        let mut want = [0u8; 64];
+        want[0] = opcode;
+        want[2..4].copy_from_slice(&[0x07, 0x08]);
+        want[24..32].copy_from_slice(&prp1.to_le_bytes());
+        want[40..44].copy_from_slice(&dw10.to_le_bytes());
+        want[44..48].copy_from_slice(&dw11.to_le_bytes());
+        bytes(command.sqe(Cid(0x0807))) == want
+    }
+
+    #[test]
+    fn queues_are_created() -> Result {
+        let size = ring::Size::new(16).ok_or(EINVAL)?;
+        let ring = 0x1122_3344_5566_7000;
+        let control = QueueId::control(0).ok_or(EINVAL)?;
+        let aes = QueueId::aes(0).ok_or(EINVAL)?;
+        let create_cq = |id, vector| Command::CreateCq {
+            id,
+            size,
+            ring,
+            vector,
+        };
+        assert!(is(
+            create_cq(control, Some(1)),
+            0x05,
+            ring,
+            0x000f_0001,
+            0x0001_0003
+        ));
+        assert!(is(
+            create_cq(aes, Some(16)),
+            0x05,
+            ring,
+            0x000f_0100,
+            0x0010_0003
+        ));
+        // Polled.
+        assert!(is(
+            create_cq(aes, None),
+            0x05,
+            ring,
+            0x000f_0100,
+            0x0000_0001
+        ));
+        let create_sq = |id| Command::CreateSq { id, size, ring };
+        assert!(is(create_sq(control), 0x01, ring, 0x000f_0001, 0x0001_0003));
+        assert!(is(create_sq(aes), 0x01, ring, 0x000f_0100, 0x0100_0007));
+        Ok(())
+    }
+
+    #[test]
+    fn queues_are_deleted() -> Result {
+        let id = QueueId::aes(129).ok_or(EINVAL)?;
+        assert!(is(Command::DeleteSq { id }, 0x00, 0, 385, 0));
+        assert!(is(Command::DeleteCq { id }, 0x04, 0, 385, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn controller_is_asked() {
+        let page = 0xffff_ffff_ffff_f000;
+        assert!(is(Command::Identify { page }, 0x06, page, 1, 0));
+        let get = |feature| Command::GetFeature { feature };
+        assert!(is(get(Feature::ControlQueues), 0x0a, 0, 0x07, 0));
+        assert!(is(get(Feature::AesQueues), 0x0a, 0, 0xc1, 0));
+        assert!(is(get(Feature::Capabilities), 0x0a, 0, 0xc2, 0));
+    }
+
+    #[test]
+    fn queue_counts_are_requested() -> Result {
+        let control = Command::queue_count(Class::Control, 128).ok_or(EINVAL)?;
+        assert!(is(control, 0x09, 0, 0x07, 0x0080_0080));
+        let aes = Command::queue_count(Class::Aes, 128).ok_or(EINVAL)?;
+        assert!(is(aes, 0x09, 0, 0xc1, 0x0080_0080));
+        assert!(Command::queue_count(Class::Admin, 1).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn resources_are_counted() {
+        let ctrl = CtrlId(64);
+        assert!(is(
+            Command::SetResourceCount { ctrl, count: 65 },
+            0xc3,
+            0,
+            64,
+            65
+        ));
+        assert!(is(Command::GetResourceCount { ctrl }, 0xc4, 0, 64, 0));
+    }
+
+    fn cqe(bytes: [u8; 16]) -> Cqe {
+        zerocopy::transmute!(bytes)
+    }
+
+    #[test]
+    fn completion_is_parsed() {
+        let cqe = cqe([
+            0x03, 0x01, 2, 4, 9, 9, 9, 9, 0x11, 0, 0x22, 0, 0x33, 0, 0x01, 0,
+        ]);
+        let route = Route {
+            cid: Cid(0x33),
+            sq_head: 0x11,
+            sq_id: 0x22,
+            phase: true,
+        };
+        assert_eq!(wire::Cqe::route(&cqe), route);
+        assert_eq!(cqe.value(), Ok(0x0402_0103));
+        assert!(!wire::Cqe::failed(&cqe));
+    }
+
+    #[test]
+    fn failure_has_a_name_and_an_errno() {
+        // Internal error with Do Not Retry, phase 0.
+        let cqe = cqe([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0e, 0x80]);
+        assert_eq!(cqe.value(), Err(Status(0x4007)));
+        assert!(wire::Cqe::failed(&cqe));
+        assert!(!wire::Cqe::route(&cqe).phase);
+        assert_eq!(Status(0x4007).name(), "internal error");
+        assert_eq!(Error::from(Status(0x4007)), EIO);
+        assert_eq!(Error::from(Status(0x4001)), EOPNOTSUPP);
+        assert_eq!(Error::from(Status(0x4002)), EINVAL);
+        assert_eq!(Status(0x4108).name(), "invalid interrupt vector");
+        assert_eq!(Status(0x7fff).name(), "unknown error");
+        // Bits above the code are no success.
+        assert_eq!(Error::from(Status(0x4000)), EIO);
+    }
+}

@@ -14,9 +14,17 @@ use super::{
     Cid,
     Class,
     KeyId,
-    Route,
     SessionId,
     ShortAppId, //
+};
+
+mod completion;
+
+pub(crate) use completion::{
+    check,
+    Cqe,
+    Expectation,
+    Outcome, //
 };
 
 /// Frame type of AES commands.
@@ -279,135 +287,6 @@ impl super::Sqe for Sqe {
     }
 }
 
-/// Completion entry.
-#[repr(C)]
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
-pub(crate) struct Cqe {
-    attributes: U16,
-    cid: U16,
-    tag: [u8; 16],
-    iv: [u8; 12],
-    rsvd: [u8; 12],
-    tail_len: U32,
-    fips: U32,
-    len: U32,
-    sq_head: U16,
-    sq_id: U16,
-    code: U16,
-    /// Phase in bit 0, status in bits 15:1. Little-endian.
-    pub(crate) status: u16,
-}
-
-static_assert!(core::mem::size_of::<Cqe>() == 64);
-static_assert!(core::mem::offset_of!(Cqe, tail_len) == 44);
-static_assert!(core::mem::offset_of!(Cqe, sq_head) == 56);
-
-// SAFETY: All fields are integers or arrays of integers, for which all bit patterns are valid.
-unsafe impl kernel::transmute::FromBytes for Cqe {}
-// SAFETY: `IntoBytes` is derived, so the structure has no padding.
-unsafe impl kernel::transmute::AsBytes for Cqe {}
-
-impl super::Cqe for Cqe {
-    fn route(&self) -> Route {
-        Route {
-            cid: Cid(self.cid.get()),
-            sq_head: self.sq_head.get(),
-            sq_id: self.sq_id.get(),
-            phase: u16::from_le(self.status) & 1 != 0,
-        }
-    }
-
-    fn failed(&self) -> bool {
-        u16::from_le(self.status) >> 1 != 0 || self.code.get() != 0
-    }
-}
-
-/// What a completion may report at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Expectation {
-    /// Length of the destination that the SGL describes, in bytes.
-    pub(crate) len: u32,
-    /// Length of the tail buffer in bytes, 0 if there is none.
-    pub(crate) tail: u8,
-}
-
-/// A command that the device executed to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Success {
-    /// Number of bytes written through the SGL.
-    pub(crate) len: u32,
-    /// Number of bytes written to the tail buffer.
-    pub(crate) tail: u8,
-    /// Whether the operation was FIPS-approved.
-    pub(crate) fips: bool,
-    /// GCM encryption: the tag.
-    pub(crate) tag: [u8; 16],
-    /// GCM encryption: the initialisation vector that was used.
-    pub(crate) iv: [u8; 12],
-}
-
-impl Success {
-    /// Returns the number of bytes produced.
-    pub(crate) fn byte_count(&self) -> u32 {
-        self.len.saturating_add(u32::from(self.tail))
-    }
-}
-
-/// What became of a command that the device completed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It was executed.
-    Done(Success),
-    /// It failed. Whatever is in the destination must not reach the caller.
-    Failed {
-        /// Status, 15 bits.
-        status: u16,
-        /// Error code, its meaning depends on the status.
-        code: u16,
-    },
-}
-
-/// A completion that claims something impossible.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Inconsistent {
-    /// Reported number of bytes written through the SGL.
-    pub(crate) len: u32,
-    /// Reported number of bytes written to the tail buffer.
-    pub(crate) tail: u32,
-}
-
-/// Checks a completion against what its command asked for.
-///
-/// # Errors
-///
-/// Returns [`Inconsistent`] if the device reports success but more bytes than there is room for,
-/// or a tail where there is none, or none where there is one.
-pub(crate) fn check(cqe: &Cqe, expected: &Expectation) -> Result<Outcome, Inconsistent> {
-    let status = u16::from_le(cqe.status) >> 1;
-    let code = cqe.code.get();
-    if status != 0 || code != 0 {
-        return Ok(Outcome::Failed { status, code });
-    }
-    let inconsistent = Inconsistent {
-        len: cqe.len.get(),
-        tail: cqe.tail_len.get(),
-    };
-    let tail = match u8::try_from(inconsistent.tail) {
-        Ok(tail) if tail <= expected.tail && (tail == 0) == (expected.tail == 0) => tail,
-        _ => return Err(inconsistent),
-    };
-    if inconsistent.len > expected.len || u32::from(tail) >= BLOCK {
-        return Err(inconsistent);
-    }
-    Ok(Outcome::Done(Success {
-        len: inconsistent.len,
-        tail,
-        fips: cqe.fips.get() != 0,
-        tag: cqe.tag,
-        iv: cqe.iv,
-    }))
-}
-
 /// The entries of fast-path queues.
 pub(crate) struct Entries;
 
@@ -415,4 +294,127 @@ impl super::Entries for Entries {
     const CLASS: Class = Class::Aes;
     type Sqe = Sqe;
     type Cqe = Cqe;
+}
+
+#[kunit_tests(azihsm_wire_aes)]
+mod tests {
+    use super::*;
+
+    use crate::wire;
+
+    fn bytes(sqe: Sqe) -> [u8; 128] {
+        zerocopy::transmute!(sqe)
+    }
+
+    fn gcm() -> Command {
+        Command {
+            op: Op::Encrypt,
+            session: SessionId(0x0201),
+            app: ShortAppId(0x03),
+            cipher: Cipher::Gcm {
+                key: KeyId(0x0706_0504),
+                iv: [0x22; 12],
+                tag: [0x11; 16],
+                aad_len: 20,
+                padded_aad_len: 32,
+            },
+            source: Transfer {
+                len: 64,
+                sgl: Descriptor::data(0x1111_1111_1111_1110, 64),
+            },
+            destination: Transfer {
+                len: 48,
+                sgl: Descriptor::data(0x2222_2222_2222_2220, 48),
+            },
+            tail: Some(Tail {
+                len: 5,
+                addr: 0x3333_3333_4444_4444,
+            }),
+        }
+    }
+
+    fn xts(unit: DataUnit) -> Command {
+        Command {
+            cipher: Cipher::Xts {
+                key1: KeyId(0x0706_0504),
+                key2: KeyId(0x0b0a_0908),
+                tweak: [0x33; 16],
+                unit,
+            },
+            tail: None,
+            ..gcm()
+        }
+    }
+
+    /// The part of the entry of [`gcm`] that does not depend on the cipher.
+    fn common(attributes: u16) -> [u8; 128] {
+        let mut want = [0u8; 128];
+        want[4..6].copy_from_slice(&attributes.to_le_bytes());
+        want[6..8].copy_from_slice(&[0x07, 0x08]);
+        want[8..11].copy_from_slice(&[0x01, 0x02, 0x03]);
+        want[24] = 64;
+        want[28..36].copy_from_slice(&0x1111_1111_1111_1110u64.to_le_bytes());
+        want[36] = 64;
+        want[44] = 48;
+        want[48..56].copy_from_slice(&0x2222_2222_2222_2220u64.to_le_bytes());
+        want[56] = 48;
+        want[64] = 1;
+        want[68..72].copy_from_slice(&[4, 5, 6, 7]);
+        want
+    }
+
+    #[test]
+    fn gcm_is_encoded() {
+        let mut want = common(0x002c);
+        want[72] = 20;
+        want[76..92].fill(0x11);
+        want[92..104].fill(0x22);
+        want[104] = 32;
+        want[108] = 5;
+        want[109] = 5;
+        want[112..116].fill(0x44);
+        want[116..120].fill(0x33);
+        want[120..124].fill(0x44);
+        want[124..128].fill(0x33);
+        assert_eq!(bytes(gcm().sqe(Cid(0x0807))), want);
+
+        let no_tail = Command {
+            tail: None,
+            ..gcm()
+        };
+        want[108..128].fill(0);
+        assert_eq!(bytes(no_tail.sqe(Cid(0x0807))), want);
+        assert_eq!(wire::Sqe::cid(&no_tail.sqe(Cid(0x0807))), Cid(0x0807));
+    }
+
+    #[test]
+    fn xts_is_encoded() {
+        let mut want = common(0x412c);
+        want[72..76].copy_from_slice(&[8, 9, 10, 11]);
+        want[76..92].fill(0x33);
+        let sqe = xts(DataUnit::Bytes512).sqe(Cid(0x0807));
+        assert_eq!(bytes(sqe), want);
+    }
+
+    #[test]
+    fn attributes_tell_direction_and_unit() {
+        let attributes = |op, command| Command { op, ..command }.sqe(Cid(0)).attributes.get();
+        assert_eq!(attributes(Op::Encrypt, gcm()), 0x002c);
+        assert_eq!(attributes(Op::Decrypt, gcm()), 0x002d);
+        assert_eq!(attributes(Op::Encrypt, xts(DataUnit::All)), 0x012c);
+        assert_eq!(attributes(Op::Decrypt, xts(DataUnit::All)), 0x012d);
+        assert_eq!(attributes(Op::Decrypt, xts(DataUnit::Bytes4096)), 0x812d);
+        assert_eq!(attributes(Op::Encrypt, xts(DataUnit::Bytes8192)), 0xc12c);
+    }
+
+    #[test]
+    fn data_units_have_sizes() {
+        let bytes = |value| DataUnit::new(value).map(|unit| unit.bytes(48));
+        assert_eq!(bytes(0), Some(48));
+        assert_eq!(bytes(1), Some(512));
+        assert_eq!(bytes(2), Some(4096));
+        assert_eq!(bytes(3), Some(8192));
+        assert_eq!(bytes(4), None);
+        assert_eq!(bytes(u16::MAX), None);
+    }
 }

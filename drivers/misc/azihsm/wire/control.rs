@@ -269,3 +269,157 @@ impl super::Entries for Entries {
     type Sqe = Sqe;
     type Cqe = Cqe;
 }
+
+#[kunit_tests(azihsm_wire_control)]
+mod tests {
+    use super::*;
+
+    use crate::wire;
+
+    fn bytes(sqe: Sqe) -> [u8; 64] {
+        zerocopy::transmute!(sqe)
+    }
+
+    const FIRST: u64 = 0x1111_1111_1111_1000;
+    const SECOND: u64 = 0x2222_2222_2222_2000;
+
+    fn control(kind: Kind, id_valid: bool) -> Control {
+        Control {
+            kind,
+            id_valid,
+            id: SessionId(0x0504),
+        }
+    }
+
+    #[test]
+    fn buffers_use_the_pages_they_need() {
+        let buffer = |len, prp1, prp2| Some(Buffer { len, prp1, prp2 });
+        assert_eq!(Buffer::new(0, FIRST, SECOND), Some(Buffer::NONE));
+        assert_eq!(Buffer::new(1, FIRST, SECOND), buffer(1, FIRST, 0));
+        assert_eq!(Buffer::new(4096, FIRST, SECOND), buffer(4096, FIRST, 0));
+        assert_eq!(
+            Buffer::new(4097, FIRST, SECOND),
+            buffer(4097, FIRST, SECOND)
+        );
+        assert_eq!(
+            Buffer::new(8192, FIRST, SECOND),
+            buffer(8192, FIRST, SECOND)
+        );
+        assert_eq!(Buffer::new(8193, FIRST, SECOND), None);
+        assert_eq!(Buffer::new(1, FIRST + 8, SECOND), None);
+        assert_eq!(Buffer::new(8192, FIRST, SECOND + 1), None);
+        // A page that is not needed is not looked at.
+        assert_eq!(Buffer::new(1, FIRST, 1), buffer(1, FIRST, 0));
+    }
+
+    #[test]
+    fn generic_command_is_encoded() -> Result {
+        let src = Buffer::new(100, FIRST, 0).ok_or(EINVAL)?;
+        let dst = Buffer::new(8192, FIRST, SECOND).ok_or(EINVAL)?;
+        let sqe = Sqe::generic(Cid(0x0807), &src, &dst, &control(Kind::InSession, true));
+        let mut want = [0u8; 64];
+        want[2..4].copy_from_slice(&[0x07, 0x08]);
+        want[4] = 100;
+        want[8..16].copy_from_slice(&FIRST.to_le_bytes());
+        want[24..28].copy_from_slice(&8192u32.to_le_bytes());
+        want[28..36].copy_from_slice(&FIRST.to_le_bytes());
+        want[36..44].copy_from_slice(&SECOND.to_le_bytes());
+        want[44] = 0x07;
+        want[48..50].copy_from_slice(&[0x04, 0x05]);
+        assert_eq!(bytes(sqe), want);
+        assert_eq!(wire::Sqe::cid(&sqe), Cid(0x0807));
+        Ok(())
+    }
+
+    #[test]
+    fn session_part_follows_the_kind() {
+        let part = |kind, id_valid| {
+            let sqe = Sqe::generic(
+                Cid(0),
+                &Buffer::NONE,
+                &Buffer::NONE,
+                &control(kind, id_valid),
+            );
+            (sqe.flags, sqe.session.get())
+        };
+        // Without a session nothing is passed on.
+        assert_eq!(part(Kind::None, true), (0x00, 0));
+        // Opening with an id passes it on, valid or not.
+        assert_eq!(part(Kind::Open, false), (0x01, 0x0504));
+        assert_eq!(part(Kind::Open, true), (0x05, 0x0504));
+        assert_eq!(part(Kind::Close, true), (0x06, 0x0504));
+        assert_eq!(part(Kind::InSession, true), (0x07, 0x0504));
+    }
+
+    #[test]
+    fn flush_is_encoded() {
+        let mut want = [0u8; 64];
+        want[0] = 1;
+        want[2] = 9;
+        want[44] = 0x06;
+        want[48] = 5;
+        assert_eq!(bytes(Sqe::flush(Cid(9), SessionId(5))), want);
+    }
+
+    fn cqe(flags: u8, status: u16) -> Cqe {
+        let [low, high] = status.to_le_bytes();
+        zerocopy::transmute!([
+            0x34u8, 0x12, flags, 0, 0x03, 0x01, 0x55, 0, 0x11, 0, 0x22, 0, 0x33, 0, low, high
+        ])
+    }
+
+    #[test]
+    fn completion_is_parsed() {
+        let cqe = cqe(0x0d, 0x0001);
+        assert_eq!(
+            cqe.reply(),
+            Reply {
+                status: 0,
+                byte_count: 0x1234,
+                kind: Kind::Open,
+                session: Some(SessionId(0x0103)),
+                app: Some(ShortAppId(0x55)),
+                safe_to_close: false,
+            }
+        );
+        assert_eq!(
+            wire::Cqe::route(&cqe),
+            Route {
+                cid: Cid(0x33),
+                sq_head: 0x11,
+                sq_id: 0x22,
+                phase: true,
+            }
+        );
+        assert!(!wire::Cqe::failed(&cqe));
+    }
+
+    #[test]
+    fn ids_without_valid_bit_do_not_exist() {
+        let reply = cqe(0xe2, 0x0001).reply();
+        assert_eq!(reply.kind, Kind::Close);
+        assert_eq!(reply.session, None);
+        assert_eq!(reply.app, None);
+        assert!(!reply.safe_to_close);
+        assert!(cqe(0x16, 0).reply().safe_to_close);
+    }
+
+    #[test]
+    fn status_has_eleven_bits() {
+        assert_eq!(cqe(0, 0x0c6 << 1).reply().status, 0x0c6);
+        assert_eq!(cqe(0, 0xffff).reply().status, 0x07ff);
+        // The reserved bits above are no failure.
+        assert!(!wire::Cqe::failed(&cqe(0, 0xf001)));
+        assert!(wire::Cqe::failed(&cqe(0, 0x0002)));
+    }
+
+    #[test]
+    fn byte_count_is_bounded() {
+        let mut reply = cqe(0, 1).reply();
+        assert_eq!(reply.len(8192), 0x1234);
+        assert_eq!(reply.len(16), 16);
+        assert_eq!(reply.len(0), 0);
+        reply.byte_count = u16::MAX;
+        assert_eq!(reply.len(u32::MAX), MAX_LEN);
+    }
+}

@@ -208,3 +208,117 @@ impl Capabilities {
         }
     }
 }
+
+#[kunit_tests(azihsm_wire_identify)]
+mod tests {
+    use super::*;
+
+    /// What the device says, with `edits` applied.
+    fn data(edits: &[(usize, u8)]) -> Data {
+        let mut raw = [0u8; LEN];
+        raw[0..2].copy_from_slice(&[0x14, 0x14]);
+        raw[4..12].copy_from_slice(b"SOC-0123");
+        raw[36..46].copy_from_slice(b"1.2.3-4   ");
+        raw[72] = 13;
+        raw[74] = 1;
+        raw[77] = 0x66;
+        raw[78] = 0x44;
+        raw[82] = 13;
+        raw[83] = 0x77;
+        raw[84] = 0x66;
+        raw[96..100].copy_from_slice(&[0, 4, 1, 0]);
+        raw[100] = 1;
+        for (offset, value) in edits {
+            raw[*offset] = *value;
+        }
+        zerocopy::transmute!(raw)
+    }
+
+    #[test]
+    fn good_data_is_accepted() -> Result {
+        let identity = Identity::new(&data(&[])).map_err(|_| EINVAL)?;
+        assert_eq!(identity.ctrl, CtrlId(1));
+        assert_eq!(identity.serial.as_str(), "SOC-0123");
+        assert_eq!(identity.serial.bytes().len(), 32);
+        assert_eq!(identity.firmware.as_str(), "1.2.3-4");
+        assert_eq!(identity.version, 0x0001_0400);
+        assert_eq!(identity.control_max, Some(8192));
+        assert_eq!(identity.aes_max, Some(8192));
+        Ok(())
+    }
+
+    #[test]
+    fn entry_sizes_are_checked() {
+        let bad = |offset, value| Identity::new(&data(&[(offset, value)])).err();
+        for (offset, field, expected) in [
+            (77, "CP SQES", 6),
+            (78, "CP CQES", 4),
+            (83, "FP SQES", 7),
+            (84, "FP CQES", 6),
+        ] {
+            // Only the low nibble counts.
+            assert_eq!(bad(offset, 0xf0 | expected), None);
+            let found = 0;
+            assert_eq!(
+                bad(offset, expected << 4),
+                Some(BadEntrySize {
+                    field,
+                    found,
+                    expected
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn texts_are_printable() -> Result {
+        let edits = [(4, 0xff), (5, b'\n'), (6, 0x1b), (7, 0x7f)];
+        let identity = Identity::new(&data(&edits)).map_err(|_| EINVAL)?;
+        assert_eq!(identity.serial.as_str(), "????0123");
+        // Neither terminated nor empty texts are a problem.
+        assert_eq!(Text::new([b'x'; 32]).as_str().len(), 32);
+        assert_eq!(Text::new([0; 32]).as_str(), "");
+        assert_eq!(Text::new([b' '; 32]).as_str(), "");
+        Ok(())
+    }
+
+    #[test]
+    fn transfer_sizes_do_not_overflow() {
+        assert_eq!(Identity::max_transfer(0), None);
+        assert_eq!(Identity::max_transfer(12), Some(4096));
+        assert_eq!(Identity::max_transfer(31), Some(1 << 31));
+        assert_eq!(Identity::max_transfer(32), None);
+        assert_eq!(Identity::max_transfer(255), None);
+    }
+
+    #[test]
+    fn queue_counts_are_zero_based_and_clamped() {
+        let count = |class, value| {
+            let count = QueueCount::new(class, value);
+            (count.granted, count.usable, count.clamped())
+        };
+        // Four resources.
+        assert_eq!(count(Class::Control, 0x0003_0003), (4, 4, false));
+        assert_eq!(count(Class::Aes, 0x0007_0007), (8, 8, false));
+        assert_eq!(count(Class::Control, 0), (1, 1, false));
+        // The smaller number counts.
+        assert_eq!(count(Class::Control, 0x0003_0009), (4, 4, false));
+        assert_eq!(count(Class::Control, 0x0009_0003), (4, 4, false));
+        // All resources of a device.
+        assert_eq!(count(Class::Control, 0x0040_0040), (65, 65, false));
+        assert_eq!(count(Class::Aes, 0x0081_0081), (130, 130, false));
+        // More than there can be.
+        assert_eq!(count(Class::Control, 0x0041_0041), (66, 65, true));
+        assert_eq!(count(Class::Aes, 0x0082_0082), (131, 130, true));
+        assert_eq!(count(Class::Control, u32::MAX), (65536, 65, true));
+        assert_eq!(count(Class::Aes, u32::MAX), (65536, 130, true));
+    }
+
+    #[test]
+    fn capabilities_are_bits() {
+        assert!(Capabilities::new(1).gcm_workaround);
+        assert!(Capabilities::new(u32::MAX).gcm_workaround);
+        assert!(!Capabilities::new(0xffff_fffe).gcm_workaround);
+        assert!(!Capabilities::default().gcm_workaround);
+    }
+}

@@ -147,3 +147,144 @@ impl<'a> Plan<'a> {
         Ok(bytes)
     }
 }
+
+#[kunit_tests(azihsm_wire_sgl)]
+mod tests {
+    use super::*;
+
+    fn bytes(descriptor: Descriptor) -> [u8; 16] {
+        zerocopy::transmute!(descriptor)
+    }
+
+    const BASE: [u64; 5] = [0x10_0000, 0x20_0000, 0x30_0000, 0x40_0000, 0x50_0000];
+
+    #[test]
+    fn descriptor_is_encoded() {
+        let mut want = [0u8; 16];
+        want[0..8].copy_from_slice(&0x1122_3344_5566_7788u64.to_le_bytes());
+        want[8..12].copy_from_slice(&0x0001_0203u32.to_le_bytes());
+        let data = Descriptor::data(0x1122_3344_5566_7788, 0x0001_0203);
+        assert_eq!(bytes(data), want);
+        want[15] = 0x30;
+        want[8..12].copy_from_slice(&32u32.to_le_bytes());
+        let last = Descriptor::link(0x1122_3344_5566_7788, 2);
+        assert_eq!(bytes(last), want);
+        assert_eq!(bytes(Descriptor::NONE), [0u8; 16]);
+    }
+
+    #[test]
+    fn links_tell_whether_more_follow() {
+        let new = Descriptor::new;
+        assert_eq!(Descriptor::link(0x1000, 1), new(0x30, 0x1000, 16));
+        assert_eq!(Descriptor::link(0x1000, 255), new(0x30, 0x1000, 4080));
+        assert_eq!(Descriptor::link(0x1000, 256), new(0x20, 0x1000, 4096));
+        assert_eq!(
+            Descriptor::link(0x1000, usize::MAX),
+            new(0x20, 0x1000, 4096)
+        );
+    }
+
+    #[test]
+    fn segments_are_counted() {
+        assert_eq!(segments_needed(0), 0);
+        assert_eq!(segments_needed(1), 1);
+        assert_eq!(segments_needed(255), 1);
+        assert_eq!(segments_needed(256), 2);
+        assert_eq!(segments_needed(510), 2);
+        assert_eq!(segments_needed(511), 3);
+        assert_eq!(segments_needed(1025), 5);
+    }
+
+    /// Walks a list of `count` descriptors as the device does and compares it with what went in.
+    fn walk(count: usize) -> Result {
+        let item = |n: usize| (0x1_0000 * n as u64 + 3, n as u32 + 1);
+        let plan = Plan::new(count, &BASE).ok_or(EINVAL)?;
+        let mut pages = KVec::from_elem(Descriptor::NONE, BASE.len() * PER_SEGMENT, GFP_KERNEL)?;
+        let mut written = 0;
+        let bytes = plan.write((0..count).map(item), |segment, place, descriptor| {
+            let index = segment * PER_SEGMENT + place;
+            *pages.get_mut(index).ok_or(EINVAL)? = descriptor;
+            written += 1;
+            Ok(())
+        })?;
+
+        let mut link = plan.head();
+        let mut seen = 0;
+        let mut sum = 0;
+        let mut visited = 0;
+        loop {
+            let segment = BASE
+                .iter()
+                .position(|base| *base == link.addr.get())
+                .ok_or(EFAULT)?;
+            let here = usize::try_from(link.len.get() / DESCRIPTOR_LEN)?;
+            let start = segment * PER_SEGMENT;
+            let page = pages.get(start..start + here).ok_or(EFAULT)?;
+            visited += here;
+            let (data, next) = match link.kind {
+                kind::LAST_SEGMENT => (page, None),
+                kind::SEGMENT => {
+                    let (next, data) = page.split_last().ok_or(EFAULT)?;
+                    (data, Some(*next))
+                }
+                _ => return Err(EBADMSG),
+            };
+            for descriptor in data {
+                let (addr, len) = item(seen);
+                if *descriptor != Descriptor::data(addr, len) {
+                    return Err(EBADMSG);
+                }
+                seen += 1;
+                sum += len;
+            }
+            match next {
+                Some(next) => link = next,
+                None => break,
+            }
+        }
+        if (seen, visited, sum) == (count, written, bytes) {
+            Ok(())
+        } else {
+            Err(ERANGE)
+        }
+    }
+
+    #[test]
+    fn lists_read_back() -> Result {
+        for count in [
+            1, 2, 254, 255, 256, 257, 509, 510, 511, 765, 766, 1025, 1275,
+        ] {
+            walk(count)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn empty_list_has_no_segment() -> Result {
+        let plan = Plan::new(0, &[]).ok_or(EINVAL)?;
+        assert_eq!(plan.head(), Descriptor::NONE);
+        assert_eq!(plan.write([], |_, _, _| Err(EIO)), Ok(0));
+        Ok(())
+    }
+
+    #[test]
+    fn plan_needs_segments() {
+        assert!(Plan::new(1, &[]).is_none());
+        assert!(Plan::new(256, &BASE[..1]).is_none());
+        assert!(Plan::new(1276, &BASE).is_none());
+        assert!(Plan::new(usize::MAX, &BASE).is_none());
+    }
+
+    #[test]
+    fn data_must_match_the_plan() -> Result {
+        let plan = Plan::new(2, &BASE).ok_or(EINVAL)?;
+        let put = |_, _, _| Ok(());
+        assert_eq!(plan.write([(0, 1)], put), Err(EINVAL));
+        assert_eq!(plan.write([(0, 1), (0, 1), (0, 1)], put), Err(EINVAL));
+        assert_eq!(plan.write([(0, 1), (0, 0)], put), Err(EINVAL));
+        assert_eq!(plan.write([(0, u32::MAX), (0, 1)], put), Err(EINVAL));
+        assert_eq!(plan.write([(0, u32::MAX - 1), (0, 1)], put), Ok(u32::MAX));
+        assert_eq!(plan.write([(0, 1), (0, 1)], |_, _, _| Err(EIO)), Err(EIO));
+        Ok(())
+    }
+}
