@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * C helpers for what the Rust bindings cannot reach: macros, static inline
+ * functions and fields of anonymous unions.
+ */
+#include <linux/cdev.h>
+#include <linux/completion.h>
+#include <linux/cpumask.h>
+#include <linux/device.h>
+#include <linux/dma-mapping.h>
+#include <linux/fs.h>
+#include <linux/highmem.h>
+#include <linux/idr.h>
+#include <linux/module.h>
+#include <linux/pid.h>
+#include <linux/sched/signal.h>
+#include <linux/semaphore.h>
+#include <linux/uaccess.h>
+
+#include "azihsm_helpers.h"
+
+struct cdev *azihsm_inode_cdev(const struct inode *inode)
+{
+	return inode->i_cdev;
+}
+
+void azihsm_ida_init(struct ida *ida)
+{
+	ida_init(ida);
+}
+
+void azihsm_reinit_completion(struct completion *x)
+{
+	reinit_completion(x);
+}
+
+void azihsm_sema_init(struct semaphore *sem, int val)
+{
+	sema_init(sem, val);
+}
+
+bool azihsm_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
+struct pid *azihsm_current_tgid(void)
+{
+	return task_tgid(current);
+}
+
+void azihsm_memzero_page(struct page *page, size_t offset, size_t len)
+{
+	memzero_page(page, offset, len);
+}
+
+void azihsm_memcpy_from_page(void *to, struct page *page, size_t offset,
+			     size_t len)
+{
+	memcpy_from_page(to, page, offset, len);
+}
+
+void azihsm_memcpy_to_page(struct page *page, size_t offset, const void *from,
+			   size_t len)
+{
+	memcpy_to_page(page, offset, from, len);
+}
+
+unsigned int azihsm_dma_get_max_seg_size(struct device *dev)
+{
+	return dma_get_max_seg_size(dev);
+}
+
+bool azihsm_access_ok(unsigned long addr, unsigned long len)
+{
+	return access_ok((void __user *)addr, len);
+}
+
+unsigned int azihsm_num_online_cpus(void)
+{
+	return num_online_cpus();
+}
+
+const struct cpumask *azihsm_cpumask_of(unsigned int cpu)
+{
+	return cpumask_of(cpu);
+}
+
+int azihsm_dev_to_node(struct device *dev)
+{
+	return dev_to_node(dev);
+}
+
+/*
+ * Module parameters. The Rust module! macro can only make parameters that
+ * sysfs does not show, so they live here and Rust reads them through the
+ * functions below. Clamping to the documented range is the reader's business:
+ * sysfs shows what was asked for.
+ */
+static int abort_timeout_in_sec = 6;
+module_param(abort_timeout_in_sec, int, 0444);
+MODULE_PARM_DESC(abort_timeout_in_sec,
+		 "Seconds to wait for a command before it is aborted (default and minimum 6)");
+
+static int num_hsm_slots = 16;
+module_param(num_hsm_slots, int, 0444);
+MODULE_PARM_DESC(num_hsm_slots,
+		 "Entries of a control-path queue (default 16, minimum 2)");
+
+static int num_aes_slots = 16;
+module_param(num_aes_slots, int, 0444);
+MODULE_PARM_DESC(num_aes_slots,
+		 "Entries of a fast-path queue (default 16, minimum 2)");
+
+static u8 pf_res_cnt = 1;
+module_param(pf_res_cnt, byte, 0444);
+MODULE_PARM_DESC(pf_res_cnt,
+		 "Resources the physical function asks for (default 1, maximum 64, 0 leaves the device's setting)");
+
+static bool pf_lvl2_abort_enabled = true;
+module_param(pf_lvl2_abort_enabled, bool, 0444);
+MODULE_PARM_DESC(pf_lvl2_abort_enabled,
+		 "Allow a subsystem reset from the physical function (default Y)");
+
+static unsigned int log_mask = 1;
+module_param(log_mask, uint, 0644);
+MODULE_PARM_DESC(log_mask,
+		 "What to log: 1 error, 2 warning, 4 info, 8 debug, 16 entry, 32 exit (default 1)");
+
+int azihsm_param_abort_timeout_in_sec(void)
+{
+	return abort_timeout_in_sec;
+}
+
+int azihsm_param_num_hsm_slots(void)
+{
+	return num_hsm_slots;
+}
+
+int azihsm_param_num_aes_slots(void)
+{
+	return num_aes_slots;
+}
+
+u8 azihsm_param_pf_res_cnt(void)
+{
+	return pf_res_cnt;
+}
+
+bool azihsm_param_pf_lvl2_abort_enabled(void)
+{
+	return pf_lvl2_abort_enabled;
+}
+
+unsigned int azihsm_param_log_mask(void)
+{
+	return READ_ONCE(log_mask);
+}

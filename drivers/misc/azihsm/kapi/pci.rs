@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What [`kernel::pci`] lacks: optional callbacks, disabling a device, bus mastering, SR-IOV.
+//!
+//! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
+
+use core::marker::PhantomData;
+
+use kernel::{
+    bindings,
+    device::{
+        Bound,
+        Core,
+        CoreInternal, //
+    },
+    driver,
+    error::{
+        from_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    pci,
+    prelude::*,
+    types::Opaque, //
+};
+
+/// Optional callbacks of a PCI driver.
+///
+/// The PCI core calls all of them with the device lock held, for a device the driver is bound to. So
+/// none runs during probe or unbind, and none may wait for something that takes that lock.
+#[vtable]
+pub(crate) trait Callbacks: pci::Driver {
+    /// Called when the machine goes down or reboots, or a new kernel is started: makes the device
+    /// stop all DMA and interrupts.
+    fn shutdown<'bound>(
+        _pdev: &'bound pci::Device<Core<'_>>,
+        _this: Pin<&<Self as pci::Driver>::Data<'bound>>,
+    ) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called when the administrator asks for `num_vfs` virtual functions, 0 for none. Returns how
+    /// many there are now.
+    fn sriov_configure<'bound>(
+        _pdev: &'bound pci::Device<Core<'_>>,
+        _this: Pin<&<Self as pci::Driver>::Data<'bound>>,
+        _num_vfs: u32,
+    ) -> Result<u32> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called before the function is reset by somebody else, like the administrator.
+    fn reset_prepare<'bound>(
+        _pdev: &'bound pci::Device<Core<'_>>,
+        _this: Pin<&<Self as pci::Driver>::Data<'bound>>,
+    ) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called after that reset, with the configuration space restored.
+    fn reset_done<'bound>(
+        _pdev: &'bound pci::Device<Core<'_>>,
+        _this: Pin<&<Self as pci::Driver>::Data<'bound>>,
+    ) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// An adapter for the registration of PCI drivers with [`Callbacks`].
+///
+/// To be used in place of [`pci::Adapter`], which does most of the work.
+pub(crate) struct Adapter<T: Callbacks>(PhantomData<T>);
+
+// SAFETY:
+// - `bindings::pci_driver` is a C type declared as `repr(C)`.
+// - `T::Data` is the type of the driver's device private data.
+// - `struct pci_driver` embeds a `struct device_driver`.
+// - `DEVICE_DRIVER_OFFSET` is the correct byte offset to the embedded `struct device_driver`.
+unsafe impl<T: Callbacks> driver::DriverLayout for Adapter<T> {
+    type DriverType = bindings::pci_driver;
+    type DriverData<'bound> = T::Data<'bound>;
+    const DEVICE_DRIVER_OFFSET: usize = core::mem::offset_of!(Self::DriverType, driver);
+}
+
+// SAFETY: Registration is that of `pci::Adapter<T>`, which fulfils the requirements.
+unsafe impl<T: Callbacks> driver::RegistrationOps for Adapter<T> {
+    unsafe fn register(
+        pdrv: &Opaque<Self::DriverType>,
+        name: &'static CStr,
+        module: &'static ThisModule,
+    ) -> Result {
+        let raw = pdrv.get();
+
+        if T::HAS_SHUTDOWN {
+            // SAFETY: The driver is not registered yet, so that its fields can be set.
+            unsafe { (*raw).shutdown = Some(Self::shutdown_callback) };
+        }
+        if T::HAS_SRIOV_CONFIGURE {
+            // SAFETY: As above.
+            unsafe { (*raw).sriov_configure = Some(Self::sriov_configure_callback) };
+        }
+        if T::HAS_RESET_PREPARE || T::HAS_RESET_DONE {
+            // SAFETY: As above.
+            unsafe { (*raw).err_handler = &Self::ERROR_HANDLERS };
+        }
+
+        // SAFETY: The requirements are the same.
+        unsafe { <pci::Adapter<T> as driver::RegistrationOps>::register(pdrv, name, module) }
+    }
+
+    unsafe fn unregister(pdrv: &Opaque<Self::DriverType>) {
+        // SAFETY: The requirements are the same.
+        unsafe { <pci::Adapter<T> as driver::RegistrationOps>::unregister(pdrv) }
+    }
+}
+
+impl<T: Callbacks> Adapter<T> {
+    const ERROR_HANDLERS: bindings::pci_error_handlers = bindings::pci_error_handlers {
+        reset_prepare: if T::HAS_RESET_PREPARE {
+            Some(Self::reset_prepare_callback)
+        } else {
+            None
+        },
+        reset_done: if T::HAS_RESET_DONE {
+            Some(Self::reset_done_callback)
+        } else {
+            None
+        },
+        ..pin_init::zeroed()
+    };
+
+    /// Calls `f` with the device and the driver's data.
+    ///
+    /// # Safety
+    ///
+    /// `pdev` must be a valid device, bound to this driver, and its lock be held for the duration of
+    /// the call.
+    unsafe fn with<R>(
+        pdev: *mut bindings::pci_dev,
+        f: impl for<'bound> FnOnce(&'bound pci::Device<Core<'_>>, Pin<&T::Data<'bound>>) -> R,
+    ) -> R {
+        // SAFETY: `pdev` is valid, `pci::Device` is a transparent wrapper, and a bus callback with
+        // the device lock held is what the `CoreInternal` context stands for.
+        let pdev = unsafe { &*pdev.cast::<pci::Device<CoreInternal<'_>>>() };
+        // SAFETY: A bound device has the data that probe set, and keeps it as long as the lock is
+        // held.
+        let data = unsafe { pdev.as_ref().drvdata_borrow::<T::Data<'_>>() };
+
+        f(pdev, data)
+    }
+
+    /// # Safety
+    ///
+    /// To be called only by the PCI core, as `struct pci_driver.shutdown`.
+    unsafe extern "C" fn shutdown_callback(pdev: *mut bindings::pci_dev) {
+        // SAFETY: The driver core holds the device lock, and the PCI core calls this only for a
+        // device that a driver is bound to.
+        unsafe { Self::with(pdev, |pdev, data| T::shutdown(pdev, data)) }
+    }
+
+    /// # Safety
+    ///
+    /// To be called only by the PCI core, as `struct pci_driver.sriov_configure`.
+    unsafe extern "C" fn sriov_configure_callback(
+        pdev: *mut bindings::pci_dev,
+        num_vfs: c_int,
+    ) -> c_int {
+        from_result(|| {
+            let num_vfs = u32::try_from(num_vfs)?;
+            // SAFETY: The PCI core holds the device lock and has checked that a driver is bound.
+            let done =
+                unsafe { Self::with(pdev, |pdev, data| T::sriov_configure(pdev, data, num_vfs)) };
+
+            Ok(c_int::try_from(done?)?)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// To be called only by the PCI core, as `struct pci_error_handlers.reset_prepare`.
+    unsafe extern "C" fn reset_prepare_callback(pdev: *mut bindings::pci_dev) {
+        // SAFETY: The PCI core holds the device lock and has checked that a driver is bound.
+        unsafe { Self::with(pdev, |pdev, data| T::reset_prepare(pdev, data)) }
+    }
+
+    /// # Safety
+    ///
+    /// To be called only by the PCI core, as `struct pci_error_handlers.reset_done`.
+    unsafe extern "C" fn reset_done_callback(pdev: *mut bindings::pci_dev) {
+        // SAFETY: The PCI core holds the device lock and has checked that a driver is bound.
+        unsafe { Self::with(pdev, |pdev, data| T::reset_done(pdev, data)) }
+    }
+}
+
+/// Keeps a device enabled.
+///
+/// Dropping it stops the device's bus mastering and disables it. It should be the last to go of what
+/// uses the device.
+pub(crate) struct Enabled<'bound>(&'bound pci::Device<Bound>);
+
+impl<'bound> Enabled<'bound> {
+    /// Enables the device's memory resources. Bus mastering is left as it is.
+    pub(crate) fn new(pdev: &'bound pci::Device<Core<'_>>) -> Result<Self> {
+        pdev.enable_device_mem()?;
+        Ok(Self(pdev))
+    }
+}
+
+impl Drop for Enabled<'_> {
+    fn drop(&mut self) {
+        clear_master(self.0);
+        // SAFETY: The device is valid, and was enabled by `new`, which this balances.
+        unsafe { bindings::pci_disable_device(as_raw(self.0)) };
+    }
+}
+
+/// Lets the device do DMA and send message signalled interrupts.
+pub(crate) fn set_master(pdev: &pci::Device<Bound>) {
+    // SAFETY: The device is valid.
+    unsafe { bindings::pci_set_master(as_raw(pdev)) };
+}
+
+/// Stops the device from doing DMA and from sending message signalled interrupts.
+///
+/// Requests that are on their way may still arrive until the device is read from.
+pub(crate) fn clear_master(pdev: &pci::Device<Bound>) {
+    // SAFETY: The device is valid.
+    unsafe { bindings::pci_clear_master(as_raw(pdev)) };
+}
+
+/// Returns whether the device is a physical function: whether it has the SR-IOV capability, be it in
+/// use or not.
+pub(crate) fn is_physfn(pdev: &pci::Device) -> bool {
+    // CAST: A small positive constant.
+    const SRIOV: c_int = bindings::PCI_EXT_CAP_ID_SRIOV as c_int;
+
+    // SAFETY: The device is valid.
+    unsafe { bindings::pci_find_ext_capability(as_raw(pdev), SRIOV) != 0 }
+}
+
+/// Returns the device's address, as `dddd:bb:dd.f`.
+pub(crate) fn name(pdev: &pci::Device) -> &CStr {
+    pdev.as_ref().name()
+}
+
+/// Returns the C device.
+fn as_raw(pdev: &pci::Device) -> *mut bindings::pci_dev {
+    // CAST: `pci::Device` is a transparent wrapper of `struct pci_dev`, which C code may change.
+    core::ptr::from_ref(pdev).cast_mut().cast()
+}
