@@ -1,3 +1,28 @@
-//! Placeholder.
+// SPDX-License-Identifier: GPL-2.0-or-later
 
-fn main() {}
+//! Command-line tool for the Azure Integrated HSM.
+//!
+//! It talks to the driver only through the interface in `include/uapi/linux/azihsm.h`.
+
+mod cli;
+mod demo;
+mod device;
+mod exit;
+mod hsm;
+mod info;
+mod list;
+mod nodes;
+mod open;
+mod uapi;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    match arguments.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}
