@@ -12,6 +12,7 @@
 )]
 
 pub(crate) mod chrdev;
+pub(crate) mod coherent;
 pub(crate) mod dma;
 pub(crate) mod irq;
 pub(crate) mod mm;

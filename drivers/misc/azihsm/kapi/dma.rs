@@ -18,7 +18,8 @@ use kernel::{
         DmaAddress, //
     },
     error::to_result,
-    prelude::*, //
+    prelude::*,
+    sync::aref::ARef, //
 };
 
 use super::mm::PinnedPages;
@@ -93,54 +94,60 @@ impl Drop for Table {
 /// # Invariants
 ///
 /// `table` is mapped for `dev` in direction `dir`.
-struct Mapped<'a> {
-    dev: &'a Device<Bound>,
+struct Mapped {
+    dev: ARef<Device>,
     dir: DataDirection,
     table: Table,
 }
 
 // SAFETY: A mapping can be undone by any task.
-unsafe impl Send for Mapped<'_> {}
+unsafe impl Send for Mapped {}
 
 // SAFETY: A shared `Mapped` is only read.
-unsafe impl Sync for Mapped<'_> {}
+unsafe impl Sync for Mapped {}
 
-impl<'a> Mapped<'a> {
+impl Mapped {
     /// Maps `table`.
-    fn new(dev: &'a Device<Bound>, mut table: Table, dir: DataDirection) -> Result<Self> {
+    fn new(dev: &Device<Bound>, mut table: Table, dir: DataDirection) -> Result<Self> {
         // SAFETY: The device is bound, and by its type invariant the table is initialised.
         to_result(unsafe { bindings::dma_map_sgtable(as_raw(dev), &mut table.0, dir.into(), 0) })?;
 
         // INVARIANT: Just mapped.
-        Ok(Self { dev, dir, table })
+        let dev: &Device = dev;
+        Ok(Self {
+            dev: dev.into(),
+            dir,
+            table,
+        })
     }
 }
 
-impl Drop for Mapped<'_> {
+impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the table is mapped for this device, which is still bound,
-        // in this direction.
+        // SAFETY: By the type invariants the table is mapped for this device in this direction. The
+        // device is still bound by the contract of `UserMapping`.
         unsafe {
-            bindings::dma_unmap_sgtable(as_raw(self.dev), &mut self.table.0, self.dir.into(), 0)
+            bindings::dma_unmap_sgtable(as_raw(&self.dev), &mut self.table.0, self.dir.into(), 0)
         };
     }
 }
 
 /// A range of user memory, mapped for DMA.
 ///
-/// The lifetime is that of the device's binding: the mapping has to be gone before the driver is
-/// unbound. One that is leaked keeps its pages pinned, so that no memory is reused under the device.
+/// As for [`kernel::dma::Coherent`], nothing but the driver sees to it that the mapping is gone
+/// before the device is unbound: it holds a reference to the device, but not to the binding, so that
+/// it can be kept with a command that outlives its caller.
 ///
 /// Dropping it unmaps and unpins the range. The device must have stopped using it by then. Unpinning
 /// may sleep, so that a mapping must not be dropped in atomic context;
 /// [`unmap`](Self::unmap) can be used there.
-pub(crate) struct UserMapping<'a> {
+pub(crate) struct UserMapping {
     // Field order: unmapped before it is unpinned.
-    mapped: Mapped<'a>,
+    mapped: Mapped,
     pages: PinnedPages,
 }
 
-impl<'a> UserMapping<'a> {
+impl UserMapping {
     /// Maps `pages` for DMA by `dev`. May sleep.
     ///
     /// Physically contiguous pages become one segment, up to the length of segment that the device
@@ -153,7 +160,7 @@ impl<'a> UserMapping<'a> {
     /// - `EIO`: the mapping failed; `EAGAIN` if that may be temporary; others as
     ///   `dma_map_sgtable()` returns them.
     pub(crate) fn new(
-        dev: &'a Device<Bound>,
+        dev: &Device<Bound>,
         mut pages: PinnedPages,
         dir: DataDirection,
     ) -> Result<Self> {
@@ -249,7 +256,7 @@ impl Iterator for Segments<'_> {
 impl ExactSizeIterator for Segments<'_> {}
 
 /// Returns the C device.
-fn as_raw(dev: &Device<Bound>) -> *mut bindings::device {
+fn as_raw(dev: &Device) -> *mut bindings::device {
     // CAST: `Device` is a transparent wrapper of `struct device`, which C code may change.
     core::ptr::from_ref(dev).cast_mut().cast()
 }

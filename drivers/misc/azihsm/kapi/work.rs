@@ -233,6 +233,14 @@ impl Item {
         }
     }
 
+    /// Cancels the work, waits for the handler if it runs, and makes queueing the item without
+    /// effect for good. May sleep, and must not be called by the handler itself.
+    pub(crate) fn retire(&self) {
+        // SAFETY: By the type invariants the work is initialised. Nothing ever undoes this, so that
+        // the work stays disabled if it is armed once more.
+        unsafe { bindings::disable_delayed_work_sync(self.dwork.get()) };
+    }
+
     /// Runs the handler.
     ///
     /// # Safety
