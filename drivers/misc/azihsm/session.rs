@@ -50,8 +50,12 @@ enum State {
     Open { session: Session, users: u32 },
     /// A command that closes this session is outstanding.
     Closing { session: Session },
-    /// The file is closed.
-    Released,
+    /// The file is closed, and `users` commands that nobody waits for are outstanding. The
+    /// session is to be flushed after them.
+    Released {
+        flush: Option<SessionId>,
+        users: u32,
+    },
 }
 
 /// The session slot of a file.
@@ -94,13 +98,6 @@ pub(crate) enum Effect {
     Mismatch,
 }
 
-/// Returns the session that a command of kind `kind` left behind in the device if nobody can use
-/// it: its caller left, and its ticket was completed without a reply.
-pub(crate) fn orphan(kind: Kind, reply: &Reply) -> Option<SessionId> {
-    let opened = kind == Kind::Open && reply.kind == Kind::Open && reply.status == 0;
-    reply.session.filter(|_| opened)
-}
-
 impl Slot {
     /// Returns the slot of a newly opened file.
     pub(crate) const fn new() -> Self {
@@ -129,7 +126,9 @@ impl Slot {
             (Kind::Open, State::Empty) => State::Opening,
             (Kind::Open, _) => return refuse(Ext::SESSION_LIMIT),
 
-            (_, State::Empty | State::Opening | State::Released) => return refuse(Ext::NO_SESSION),
+            (_, State::Empty | State::Opening | State::Released { .. }) => {
+                return refuse(Ext::NO_SESSION)
+            }
             (_, State::Open { session, .. } | State::Closing { session })
                 if !control.id_valid || control.id != session.id =>
             {
@@ -186,7 +185,7 @@ impl Slot {
                 if let State::Open { users, .. } = &mut self.0 {
                     *users = users.saturating_sub(1);
                 }
-                Effect::None
+                self.complete_released()
             }
             Kind::Open => self.complete_open(reply, delivered),
             Kind::Close => self.complete_close(reply),
@@ -216,33 +215,69 @@ impl Slot {
     }
 
     fn complete_close(&mut self, reply: Option<&Reply>) -> Effect {
-        let State::Closing { session } = self.0 else {
-            // The file was closed meanwhile and the session flushed.
-            return Effect::None;
+        let id = match self.0 {
+            State::Closing { session } => {
+                self.0 = State::Open { session, users: 0 };
+                session.id
+            }
+            State::Released {
+                flush: Some(id), ..
+            } => id,
+            _ => return Effect::None,
         };
-        self.0 = State::Open { session, users: 0 };
-        let Some(reply) = reply else {
-            return Effect::None;
-        };
-        // A failed command may have closed the session all the same, and then says so.
-        if reply.status == 0 && reply.kind != Kind::Close {
-            return Effect::Mismatch;
+        if let Some(reply) = reply {
+            // A failed command may have closed the session all the same, and then says so.
+            if reply.status == 0 && reply.kind != Kind::Close {
+                return match self.complete_released() {
+                    Effect::None => Effect::Mismatch,
+                    effect => effect,
+                };
+            }
+            if reply.session == Some(id) && reply.safe_to_close {
+                self.0 = match self.0 {
+                    State::Released { users, .. } => State::Released {
+                        flush: None,
+                        users: users.saturating_sub(1),
+                    },
+                    _ => State::Empty,
+                };
+                return Effect::Closed(id);
+            }
         }
-        if reply.session == Some(session.id) && reply.safe_to_close {
-            self.0 = State::Empty;
-            return Effect::Closed(session.id);
-        }
-        Effect::None
+        self.complete_released()
     }
 
-    /// Closes the file: returns the session that has to be flushed, if any.
+    /// Counts the end of a command of a closed file; the last one has the session flushed.
+    fn complete_released(&mut self) -> Effect {
+        let State::Released { flush, users } = &mut self.0 else {
+            return Effect::None;
+        };
+        *users = users.saturating_sub(1);
+        match flush.take_if(|_| *users == 0) {
+            Some(id) => Effect::Flush(id),
+            None => Effect::None,
+        }
+    }
+
+    /// Closes the file: returns the session that has to be flushed at once, if any.
     ///
-    /// Commands that are still outstanding may be completed later; an open among them results in
-    /// [`Effect::Flush`].
+    /// While commands are outstanding in the session, their last one results in
+    /// [`Effect::Flush`] instead; so does an open that is outstanding.
     pub(crate) fn release(&mut self) -> Option<SessionId> {
-        let session = self.session();
-        self.0 = State::Released;
-        session.map(|session| session.id)
+        let (flush, users) = match self.0 {
+            State::Open { session, users } => (Some(session.id), users),
+            State::Closing { session } => (Some(session.id), 1),
+            State::Empty | State::Opening | State::Released { .. } => (None, 0),
+        };
+        if users == 0 {
+            self.0 = State::Released {
+                flush: None,
+                users: 0,
+            };
+            return flush;
+        }
+        self.0 = State::Released { flush, users };
+        None
     }
 }
 
@@ -423,19 +458,6 @@ mod tests {
     }
 
     #[test]
-    fn orphans_are_found() {
-        assert_eq!(orphan(Kind::Open, &reply(Kind::Open)), Some(ID));
-        assert_eq!(orphan(Kind::InSession, &reply(Kind::InSession)), None);
-        assert_eq!(orphan(Kind::InSession, &reply(Kind::Open)), None);
-        assert_eq!(orphan(Kind::Open, &reply(Kind::InSession)), None);
-        let failed = Reply {
-            status: 1,
-            ..reply(Kind::Open)
-        };
-        assert_eq!(orphan(Kind::Open, &failed), None);
-    }
-
-    #[test]
     fn close_needs_safe_to_close_and_the_id() -> Result {
         let mut slot = open()?;
         let good = reply(Kind::Close);
@@ -563,18 +585,38 @@ mod tests {
     }
 
     #[test]
-    fn release_flushes_what_the_device_may_hold() -> Result {
+    fn release_flushes_an_idle_session_at_once() -> Result {
         let mut slot = open()?;
-        let ticket = begin(&mut slot, Kind::InSession)?;
         assert_eq!(slot.release(), Some(ID));
         assert_eq!(slot.release(), None);
-        assert_eq!(slot.complete(ticket, None, false), Effect::None);
+        Ok(())
+    }
+
+    #[test]
+    fn release_flushes_after_the_last_outstanding_command() -> Result {
+        let mut slot = open()?;
+        let first = begin(&mut slot, Kind::InSession)?;
+        let second = begin(&mut slot, Kind::InSession)?;
+        assert_eq!(slot.release(), None);
+        assert_eq!(slot.complete(first, None, false), Effect::None);
+        assert_eq!(slot.complete(second, None, false), Effect::Flush(ID));
+        assert_eq!(slot.release(), None);
+        Ok(())
+    }
+
+    #[test]
+    fn release_during_a_close_flushes_unless_it_closed() -> Result {
+        let mut slot = open()?;
+        let ticket = begin(&mut slot, Kind::Close)?;
+        assert_eq!(slot.release(), None);
+        let effect = slot.complete(ticket, Some(&reply(Kind::Close)), false);
+        assert_eq!(effect, Effect::Closed(ID));
+        assert_eq!(slot.release(), None);
 
         let mut slot = open()?;
         let ticket = begin(&mut slot, Kind::Close)?;
-        assert_eq!(slot.release(), Some(ID));
-        let effect = slot.complete(ticket, Some(&reply(Kind::Close)), false);
-        assert_eq!(effect, Effect::None);
+        assert_eq!(slot.release(), None);
+        assert_eq!(slot.complete(ticket, None, false), Effect::Flush(ID));
         Ok(())
     }
 }
