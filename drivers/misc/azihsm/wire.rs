@@ -148,7 +148,7 @@ pub(crate) struct Route {
 ///
 /// The last field of every implementor is a plain `status: u16` with the phase in bit 0.
 pub(crate) trait Cqe:
-    Copy + zerocopy::FromBytes + kernel::transmute::AsBytes + kernel::transmute::FromBytes
+    Copy + zerocopy::FromBytes + zerocopy::IntoBytes + kernel::transmute::AsBytes + kernel::transmute::FromBytes
 {
     /// Returns which command completed and how the rings moved.
     fn route(&self) -> Route;

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Admin commands: one at a time, each waited for.
+
+use kernel::{
+    dma::Coherent,
+    io::{
+        io_project,
+        Io, //
+    },
+    prelude::*,
+    time::{
+        msecs_to_jiffies,
+        Delta, //
+    }, //
+};
+
+use crate::{
+    command::{
+        Slot,
+        Waited, //
+    },
+    controller::Controller,
+    dma::Layout,
+    queue::{
+        Kind,
+        Queue, //
+    },
+    ring,
+    slot::Outcome,
+    wire::{
+        admin::{
+            Command,
+            Entries as Admin,
+            Feature, //
+        },
+        identify,
+        Class,
+        QueueId, //
+    },
+};
+
+/// Number of entries of the admin rings.
+pub(crate) const ENTRIES: u16 = 16;
+/// Time an admin command may take, in milliseconds.
+const TIMEOUT_MS: u32 = 30_000;
+
+impl Kind for Admin {
+    type Left = ();
+    const LAYOUT: Layout = Layout::Empty;
+    const CREDIT: u32 = 1;
+
+    fn queue_id(_index: u16) -> Option<QueueId> {
+        Some(QueueId::ADMIN)
+    }
+}
+
+impl Controller<'_> {
+    /// Runs an admin command and returns its command-specific value.
+    ///
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ETIMEDOUT`] after 30 s, [`EINTR`] if the caller was killed (the command stays at the
+    /// device in both cases), [`EAGAIN`] if the controller was reset or is not enabled, and what
+    /// [`Status`](crate::wire::admin::Status) says if the command failed.
+    pub(crate) fn admin_command(&self, command: Command) -> Result<u32> {
+        let slot = Slot::take(self, &*self.admin)?;
+        let sqe = command.sqe(slot.cid());
+        let flight = slot.submit(sqe, Delta::from_millis(i64::from(TIMEOUT_MS)))?;
+        match flight.wait(Some(msecs_to_jiffies(TIMEOUT_MS))) {
+            Waited::Ended(_slot, Outcome::Completed(cqe)) => cqe.value().map_err(|status| {
+                dev_dbg!(
+                    self.pdev,
+                    "{:?}: {} ({:#06x})\n",
+                    command,
+                    status.name(),
+                    status.0
+                );
+                status.into()
+            }),
+            Waited::Ended(_slot, Outcome::Aborted) => Err(EAGAIN),
+            Waited::Interrupted(flight, e) => {
+                // Ended or not by now: its result came too late.
+                let _ = flight.leave(());
+                Err(e)
+            }
+        }
+    }
+
+    /// Reads and validates the identity of the controller.
+    pub(crate) fn identify(&self) -> Result<identify::Identity> {
+        let page: &Coherent<[identify::Data]> = &self.identify_page;
+        io_project!(page, [try: 0]).copy_write(zerocopy::FromZeros::new_zeroed());
+        self.admin_command(Command::Identify {
+            page: page.dma_address(),
+        })?;
+        let data = io_project!(page, [try: 0]).copy_read();
+        identify::Identity::new(&data).map_err(|bad| {
+            dev_err!(
+                self.pdev,
+                "Identify: {} is {}, but must be {}\n",
+                bad.field,
+                bad.found,
+                bad.expected
+            );
+            EINVAL
+        })
+    }
+
+    /// Asks how many queues of `class` there are; returns how many of them to use.
+    pub(crate) fn queue_count(&self, class: Class) -> Result<u16> {
+        let command = Command::queue_count(class, identify::WANTED_QUEUES).ok_or(EINVAL)?;
+        let count = identify::QueueCount::new(class, self.admin_command(command)?);
+        if count.clamped() {
+            dev_info!(
+                self.pdev,
+                "{:?}: using {} of {} queues\n",
+                class,
+                count.usable,
+                count.granted
+            );
+        }
+        Ok(count.usable)
+    }
+
+    /// Asks what the firmware can do; no answer means nothing special.
+    pub(crate) fn capabilities_feature(&self) -> identify::Capabilities {
+        let feature = Feature::Capabilities;
+        self.admin_command(Command::GetFeature { feature })
+            .map(identify::Capabilities::new)
+            .unwrap_or_default()
+    }
+
+    /// Makes a queue pair known to the device and starts it.
+    pub(crate) fn create_queue<K: Kind>(&self, queue: &Queue<K>, vector: Option<u16>) -> Result {
+        let (id, size): (QueueId, ring::Size) = (queue.id(), queue.size());
+        queue.prepare(vector.is_none())?;
+        self.admin_command(Command::CreateCq {
+            id,
+            size,
+            ring: queue.cq_address(),
+            vector,
+        })?;
+        let created = self.admin_command(Command::CreateSq {
+            id,
+            size,
+            ring: queue.sq_address(),
+        });
+        if let Err(e) = created {
+            let _ = self.admin_command(Command::DeleteCq { id });
+            return Err(e);
+        }
+        queue.start();
+        Ok(())
+    }
+
+    /// Stops a queue pair and makes the device forget it.
+    ///
+    /// When this succeeds, the device does not touch the queue's memory any more.
+    pub(crate) fn delete_queue<K: Kind>(&self, queue: &Queue<K>) -> Result {
+        let id = queue.id();
+        queue.stop();
+        self.admin_command(Command::DeleteSq { id })?;
+        self.admin_command(Command::DeleteCq { id })?;
+        Ok(())
+    }
+}

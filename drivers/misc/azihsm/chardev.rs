@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The character device `/dev/azihsm<N>`: open, ioctl, close.
+//!
+//! Each ioctl copies its structure from the caller once, acts on the copy and writes the whole
+//! copy back, whatever happened. The checks common to all come first: a file may be used only by
+//! the process that opened it.
+
+use kernel::{
+    device,
+    prelude::*,
+    sync::Arc,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+
+use crate::{
+    controller::Controller,
+    files::FileSession,
+    kapi::{
+        chrdev,
+        task::ProcessId, //
+    },
+    lifecycle::State,
+    recovery::ResetError,
+    request::aes::Mode,
+    uapi::{
+        self,
+        Aes,
+        CpCmd,
+        DevInfo,
+        Ext,
+        Hdr,
+        Refusal,
+        Reset,
+        ResetStatus, //
+    }, //
+};
+
+/// Version of the driver, as user space sees it.
+const VERSION: &[u8] = b"4.0.0";
+
+/// Bytes of [`DevInfo`] that are transferred: all but its last padding byte.
+const DEV_INFO_LEN: usize = size_of::<DevInfo>() - 1;
+
+/// Names of the device nodes.
+pub(crate) static NODES: chrdev::Class = chrdev::Class::new(c"azihsm", 1040);
+
+/// The character device of a function.
+pub(crate) struct Node;
+
+/// An open file.
+pub(crate) struct File {
+    /// The process that opened the file; nobody else may use it.
+    owner: ProcessId,
+    session: Arc<FileSession>,
+}
+
+#[vtable]
+impl chrdev::CharDevice for Node {
+    type Data<'a> = Controller<'a>;
+    type File = File;
+
+    fn open(controller: &Controller<'_>) -> Result<Pin<KBox<File>>> {
+        let owner = ProcessId::current()?;
+        let file = KBox::new_uninit(GFP_KERNEL)?;
+        let session = controller.open_file()?;
+        Ok(KBox::write(file, File { owner, session }).into())
+    }
+
+    fn ioctl(
+        controller: Option<&Controller<'_>>,
+        file: Pin<&File>,
+        cmd: u32,
+        arg: usize,
+    ) -> Result<isize> {
+        if !file.owner.is_current() {
+            return Err(EACCES);
+        }
+        let file = file.get_ref();
+        let user = UserPtr::from_addr(arg);
+        match cmd {
+            uapi::IOC_CP_CMD => control(controller, file, user),
+            uapi::IOC_DEV_INFO => dev_info(controller, user),
+            uapi::IOC_RESET => reset(controller, user),
+            uapi::IOC_AES_XTS => aes(controller, file, Mode::Xts, user),
+            uapi::IOC_AES_GCM => aes(controller, file, Mode::Gcm, user),
+            _ => Err(ENOTTY),
+        }
+        .map(|()| 0)
+    }
+
+    fn release(controller: Option<&Controller<'_>>, file: Pin<KBox<File>>) {
+        if let Some(controller) = controller {
+            controller.close_file(&file.session);
+        }
+    }
+}
+
+/// Copies a command structure from the caller.
+///
+/// # Errors
+///
+/// [`EFAULT`], and [`EINVAL`] if the header says that the structure is too small.
+fn read<T: kernel::transmute::FromBytes>(user: UserPtr) -> Result<T> {
+    let header: Hdr = UserSlice::new(user, size_of::<Hdr>()).reader().read()?;
+    // CAST: The structures are small.
+    if header.size < size_of::<T>() as u32 {
+        return Err(EINVAL);
+    }
+    UserSlice::new(user, size_of::<T>()).reader().read()
+}
+
+/// Copies a command structure back to the caller.
+fn write<T: kernel::transmute::AsBytes>(user: UserPtr, value: &T) -> Result {
+    UserSlice::new(user, size_of::<T>()).writer().write(value)
+}
+
+/// Returns the controller unless the function is gone.
+fn present<'a, 'b>(
+    controller: Option<&'a Controller<'b>>,
+) -> Result<&'a Controller<'b>, Refusal> {
+    controller.ok_or(Refusal::new(ENODEV, Ext::NOT_READY))
+}
+
+fn control(controller: Option<&Controller<'_>>, file: &File, user: UserPtr) -> Result {
+    let mut cmd: CpCmd = read(user)?;
+    cmd.clear_output();
+    let result = present(controller).and_then(|c| c.control_command(&file.session, &mut cmd));
+    if let Err(refusal) = &result {
+        cmd.refuse(refusal);
+    }
+    write(user, &cmd)?;
+    result.map_err(|refusal| refusal.errno)
+}
+
+fn aes(controller: Option<&Controller<'_>>, file: &File, mode: Mode, user: UserPtr) -> Result {
+    let mut cmd: Aes = read(user)?;
+    cmd.clear_output();
+    let result = present(controller).and_then(|c| c.aes_command(&file.session, mode, &mut cmd));
+    if let Err(refusal) = &result {
+        cmd.refuse(refusal);
+    }
+    write(user, &cmd)?;
+    result.map_err(|refusal| refusal.errno)
+}
+
+fn dev_info(controller: Option<&Controller<'_>>, user: UserPtr) -> Result {
+    let controller = present(controller)
+        .and_then(|c| c.refusal().map(|()| c))
+        .map_err(|refusal| refusal.errno)?;
+    let mut bytes = [0; size_of::<DevInfo>()];
+    let (transferred, _) = bytes.split_at_mut(DEV_INFO_LEN);
+    UserSlice::new(user, DEV_INFO_LEN)
+        .reader()
+        .read_slice(transferred)?;
+    let mut info: DevInfo = zerocopy::transmute!(bytes);
+    // CAST: The structure is small.
+    if info.argsz < size_of::<DevInfo>() as u32 {
+        return Err(EINVAL);
+    }
+
+    let known = controller.info()?;
+    info.ctrl_id = known.identity.ctrl.0;
+    info.pci_info = [0; 33];
+    put_name(&mut info.pci_info, controller.pdev.as_ref());
+    info.serial_num = terminated(known.identity.serial.bytes());
+    info.model_num = [0; 5];
+    info.firmware_rev = terminated(known.identity.firmware.bytes());
+    info.driver_rev = [0; 16];
+    for (to, from) in info.driver_rev.iter_mut().zip(VERSION) {
+        *to = *from;
+    }
+    info.device_entropy = known.entropy;
+
+    let bytes: [u8; size_of::<DevInfo>()] = zerocopy::transmute!(info);
+    let (transferred, _) = bytes.split_at(DEV_INFO_LEN);
+    UserSlice::new(user, DEV_INFO_LEN)
+        .writer()
+        .write_slice(transferred)
+}
+
+/// Puts the PCI address of `dev` into `to`, leaving at least one NUL at its end.
+fn put_name(to: &mut [u8; 33], dev: &device::Device) {
+    let name = dev.name().to_bytes();
+    for (to, from) in to.iter_mut().take(32).zip(name) {
+        *to = *from;
+    }
+}
+
+/// Returns `bytes` followed by a NUL.
+fn terminated(bytes: &[u8; 32]) -> [u8; 33] {
+    let mut out = [0; 33];
+    for (to, from) in out.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    out
+}
+
+fn reset(controller: Option<&Controller<'_>>, user: UserPtr) -> Result {
+    let mut cmd: Reset = read(user)?;
+    let (status, result) = run_reset(controller, &cmd);
+    // CAST: The enum is `repr(u32)`.
+    cmd.abort_sts = status as u32;
+    write(user, &cmd)?;
+    result
+}
+
+fn run_reset(controller: Option<&Controller<'_>>, cmd: &Reset) -> (ResetStatus, Result) {
+    let Some(controller) = controller else {
+        return (ResetStatus::BadState, Err(ENODEV));
+    };
+    let refused = |state| match state {
+        State::Dead => (ResetStatus::BadState, Err(EIO)),
+        State::Removed => (ResetStatus::BadState, Err(ENODEV)),
+        _ => (ResetStatus::InProgress, Err(EINVAL)),
+    };
+    let state = controller.life.get();
+    if matches!(state, State::Dead | State::Removed) {
+        return refused(state);
+    }
+    let Some(kind) = cmd.kind() else {
+        return (ResetStatus::BadType, Err(EINVAL));
+    };
+    match controller.reset_and_wait(kind) {
+        Ok(()) => (ResetStatus::Done, Ok(())),
+        Err(ResetError::State(state)) => refused(state),
+        Err(ResetError::Failed) => (ResetStatus::Failed, Err(EIO)),
+        Err(ResetError::Errno(e)) => (ResetStatus::Failed, Err(e)),
+    }
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One command on its way: a slot, then a command at the device, then a slot with an outcome.
+//!
+//! The types carry the rules: a slot is given back exactly once, its memory is wiped before, and
+//! it stays away from everybody as long as the device may use it.
+
+use core::mem::ManuallyDrop;
+
+use kernel::{
+    prelude::*,
+    time::{
+        Delta,
+        Jiffies, //
+    }, //
+};
+
+use crate::{
+    dma::SlotMemory,
+    queue::{
+        CqeOf,
+        Host,
+        Kind,
+        Queue, //
+    },
+    slot::Outcome,
+    wire::{
+        Cid,
+        QueueId, //
+    },
+};
+
+/// A slot that belongs to the caller, with nothing at the device.
+pub(crate) struct Slot<'a, K: Kind, H: Host> {
+    host: &'a H,
+    queue: &'a Queue<K>,
+    cid: Cid,
+}
+
+impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
+    /// Takes a free slot of `queue`.
+    pub(crate) fn try_take(host: &'a H, queue: &'a Queue<K>) -> Option<Self> {
+        let cid = queue.try_acquire()?;
+        Some(Self { host, queue, cid })
+    }
+
+    /// Takes a slot of `queue`, waiting for one if needed.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] if the caller was killed.
+    pub(crate) fn take(host: &'a H, queue: &'a Queue<K>) -> Result<Self> {
+        let cid = queue.acquire()?;
+        Ok(Self { host, queue, cid })
+    }
+
+    /// Takes over the next finished command whose caller is gone.
+    pub(crate) fn leftover(
+        host: &'a H,
+        queue: &'a Queue<K>,
+    ) -> Option<(Self, Outcome<CqeOf<K>>, K::Left)> {
+        let (cid, outcome, left) = queue.take_leftover()?;
+        Some((Self { host, queue, cid }, outcome, left))
+    }
+
+    /// Returns the command id of the slot.
+    pub(crate) fn cid(&self) -> Cid {
+        self.cid
+    }
+
+    /// Returns the id of the slot's queue.
+    pub(crate) fn queue_id(&self) -> QueueId {
+        self.queue.id()
+    }
+
+    /// Returns the memory of the slot.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] for a queue whose slots have none.
+    pub(crate) fn memory(&self) -> Result<&'a SlotMemory> {
+        self.queue.memory(self.cid).ok_or(EINVAL)
+    }
+
+    /// Sends a command to the device.
+    ///
+    /// # Errors
+    ///
+    /// See [`Queue::submit`]; the slot is given back.
+    pub(crate) fn submit(self, sqe: K::Sqe, timeout: Delta) -> Result<InFlight<'a, K, H>> {
+        self.queue.submit(self.host, sqe, timeout)?;
+        let slot = ManuallyDrop::new(self);
+        Ok(InFlight {
+            host: slot.host,
+            queue: slot.queue,
+            cid: slot.cid,
+        })
+    }
+}
+
+impl<K: Kind, H: Host> Drop for Slot<'_, K, H> {
+    fn drop(&mut self) {
+        if let Some(memory) = self.queue.memory(self.cid) {
+            memory.wipe();
+        }
+        self.queue.release(self.cid);
+    }
+}
+
+/// A command at the device.
+///
+/// Its slot comes back when the command ended. Who stops waiting leaves the command to the
+/// reaper; merely dropping this would lose the slot until the function is unbound.
+#[must_use]
+pub(crate) struct InFlight<'a, K: Kind, H: Host> {
+    host: &'a H,
+    queue: &'a Queue<K>,
+    cid: Cid,
+}
+
+/// How a wait ended.
+pub(crate) enum Waited<'a, K: Kind, H: Host> {
+    /// The command ended.
+    Ended(Slot<'a, K, H>, Outcome<CqeOf<K>>),
+    /// The wait ended first, for the reason given.
+    Interrupted(InFlight<'a, K, H>, Error),
+}
+
+impl<'a, K: Kind, H: Host> InFlight<'a, K, H> {
+    fn slot(self) -> Slot<'a, K, H> {
+        Slot {
+            host: self.host,
+            queue: self.queue,
+            cid: self.cid,
+        }
+    }
+
+    /// Waits until the command ended, the caller is killed ([`EINTR`]) or `timeout` is over
+    /// ([`ETIMEDOUT`]).
+    pub(crate) fn wait(self, timeout: Option<Jiffies>) -> Waited<'a, K, H> {
+        match self.queue.wait(self.host, self.cid, timeout) {
+            Ok(outcome) => Waited::Ended(self.slot(), outcome),
+            Err(e) => Waited::Interrupted(self, e),
+        }
+    }
+
+    /// Leaves the command to the reaper, with what must outlive it.
+    ///
+    /// # Errors
+    ///
+    /// Gives everything back if the command has ended meanwhile.
+    pub(crate) fn leave(
+        self,
+        left: K::Left,
+    ) -> Result<(), (Slot<'a, K, H>, Outcome<CqeOf<K>>, K::Left)> {
+        match self.queue.leave(self.cid, left) {
+            Some((outcome, left)) => Err((self.slot(), outcome, left)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Control-path (CP) commands, from the caller's structure to the device and back.
+//!
+//! The order of the checks is part of the interface:
+//! [`Documentation/userspace-api/azihsm.rst`](srctree/Documentation/userspace-api/azihsm.rst).
+
+use kernel::{
+    prelude::*,
+    sync::Arc,
+    uaccess::UserPtr, //
+};
+
+use crate::{
+    command::{
+        Slot,
+        Waited, //
+    },
+    controller::Controller,
+    dma::{
+        Area,
+        Layout,
+        DEVICE_PAGE, //
+    },
+    files::{
+        Announced,
+        FileSession, //
+    },
+    kapi::uaccess::access_ok,
+    params,
+    queue::{
+        CqeOf,
+        Kind, //
+    },
+    request::control::Request,
+    session::Ticket,
+    slot::Outcome,
+    uapi::{
+        CpCmd,
+        Ext,
+        Refusal, //
+    },
+    wire::{
+        control::{
+            self as wire,
+            Buffer,
+            Reply, //
+        },
+        QueueId,
+        SessionId, //
+    },
+};
+
+/// Control-path queues.
+pub(crate) type Control = wire::Entries;
+
+/// What a control command leaves behind when nobody waits for it any more.
+pub(crate) enum Left {
+    /// Command of a file, whose session has to learn of the end.
+    Command(Arc<FileSession>, Ticket),
+    /// Flush of a session.
+    Flush(SessionId),
+}
+
+impl Kind for Control {
+    type Left = Left;
+    const LAYOUT: Layout = Layout::Data;
+    const CREDIT: u32 = 1;
+
+    fn queue_id(index: u16) -> Option<QueueId> {
+        QueueId::control(index)
+    }
+}
+
+impl Controller<'_> {
+    /// Runs a control command for `file`; fills in the output fields of `cmd`.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, for the caller to see in errno and extended status.
+    pub(crate) fn control_command(
+        &self,
+        file: &Arc<FileSession>,
+        cmd: &mut CpCmd,
+    ) -> Result<(), Refusal> {
+        self.refusal()?;
+        let request = Request::validate(cmd)?;
+        let announced = Announced::begin(self, file, |slot| slot.begin(&request.control))?;
+        if !access_ok(request.src, request.src_len as usize) {
+            return Err(Refusal::invalid(Ext::SRC_BUF));
+        }
+        if !access_ok(request.dst, request.dst_len as usize) {
+            return Err(Refusal::invalid(Ext::DST_BUF));
+        }
+
+        let slot = self.control.take(self).map_err(|e| self.not_accepted(e))?;
+        let sqe = place(&slot, &request)?;
+        let flight = slot
+            .submit(sqe, params::command_timeout())
+            .map_err(|e| self.not_accepted(e))?;
+        let (slot, outcome) = match flight.wait(None) {
+            Waited::Ended(slot, outcome) => (slot, outcome),
+            Waited::Interrupted(flight, e) => {
+                if let Some((file, ticket)) = announced.hand_over() {
+                    if let Err((slot, outcome, left)) = flight.leave(Left::Command(file, ticket)) {
+                        drop(slot);
+                        reap(self, outcome, left);
+                    }
+                }
+                return Err(Refusal::new(e, Ext::OK));
+            }
+        };
+
+        let Outcome::Completed(cqe) = outcome else {
+            return Err(Refusal::new(EAGAIN, Ext::ABORTED));
+        };
+        let reply = cqe.reply();
+        let len = reply.len(request.dst_len);
+        cmd.status = u32::from(reply.status);
+        let copied = deliver(&slot, &request, len);
+        drop(slot);
+        announced.complete(Some(&reply), copied.is_ok());
+        copied?;
+        cmd.byte_count = len;
+        Ok(())
+    }
+}
+
+/// Puts the request into the slot's memory and returns the submission entry.
+fn place(slot: &Slot<'_, Control, Controller<'_>>, request: &Request) -> Result<wire::Sqe, Refusal> {
+    let memory = slot.memory().map_err(|e| Refusal::new(e, Ext::OK))?;
+    let buffer = |len, area| {
+        let first = memory.address(area);
+        Buffer::new(len, first, first + DEVICE_PAGE as u64).ok_or(Refusal::new(EINVAL, Ext::OK))
+    };
+    memory
+        .copy_from_user(
+            Area::Source,
+            0,
+            UserPtr::from_addr(request.src as usize),
+            request.src_len as usize,
+        )
+        .map_err(|e| Refusal::new(e, Ext::SRC_BUF))?;
+    // The device may write more than the caller has room for.
+    memory.claim(Area::Destination, crate::dma::AREA);
+    Ok(wire::Sqe::generic(
+        slot.cid(),
+        &buffer(request.src_len, Area::Source)?,
+        &buffer(request.dst_len, Area::Destination)?,
+        &request.control,
+    ))
+}
+
+/// Copies the first `len` bytes of the response to the caller.
+fn deliver(
+    slot: &Slot<'_, Control, Controller<'_>>,
+    request: &Request,
+    len: u32,
+) -> Result<(), Refusal> {
+    slot.memory()
+        .and_then(|memory| {
+            memory.copy_to_user(0, UserPtr::from_addr(request.dst as usize), len as usize)
+        })
+        .map_err(|e| Refusal::new(e, Ext::DST_BUF))
+}
+
+/// Deals with the end of a command that nobody waits for any more.
+pub(crate) fn reap(controller: &Controller<'_>, outcome: Outcome<CqeOf<Control>>, left: Left) {
+    let reply: Option<Reply> = match &outcome {
+        Outcome::Completed(cqe) => Some(cqe.reply()),
+        Outcome::Aborted => None,
+    };
+    match left {
+        Left::Command(file, ticket) => {
+            let effect = file.complete(ticket, reply.as_ref(), false);
+            controller.settle(effect);
+        }
+        Left::Flush(id) => {
+            if reply.is_none() {
+                controller.flush_or_defer(id);
+            }
+        }
+    }
+}

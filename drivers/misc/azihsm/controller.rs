@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The controller of one function: its registers, its queues, and how it is brought up and
+//! stopped.
+//!
+//! # Lock order
+//!
+//! Outer to inner; no lock is held while a caller of the device waits for a completion, except
+//! that `files.open` is held while the sessions of a function that goes away are flushed.
+//!
+//! 1. `files.open`, `files.unflushed`
+//! 2. `recovery.wanted`
+//! 3. `info`
+//! 4. a file's session ([`FileSession`](crate::files::FileSession))
+//! 5. a queue's state ([`Queue`]), also taken in interrupt handlers
+//!
+//! User memory is never touched with one of them held.
+
+use kernel::{
+    device::Bound,
+    dma::Coherent,
+    io::{
+        poll::read_poll_timeout,
+        Io, //
+    },
+    new_mutex,
+    pci,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Mutex,
+        SetOnce, //
+    },
+    time::Delta, //
+};
+
+use crate::{
+    admin,
+    aes::Fast,
+    control::Control,
+    files::Files,
+    kapi::{
+        random,
+        work, //
+    },
+    lifecycle::{
+        LifeCycle,
+        State, //
+    },
+    params,
+    pool::Pool,
+    queue::{
+        Host,
+        Queue, //
+    },
+    recovery::Recovery,
+    regs::{
+        self,
+        ACQ,
+        AQA,
+        ASQ,
+        CAP,
+        CC,
+        CSTS,
+        NSSR,
+        VS, //
+    },
+    ring,
+    uapi::{
+        Ext,
+        Refusal,
+        ResetKind, //
+    },
+    vectors::Split,
+    wire::{
+        admin::Entries as Admin,
+        identify::{
+            self,
+            Identity,
+            MAX_AES_QUEUES,
+            MAX_CONTROL_QUEUES, //
+        },
+        Class,
+        QueueId, //
+    },
+};
+
+/// A mapped BAR of the device.
+pub(crate) type Bar<'a> = pci::Bar<'a, { regs::BAR_LEN }>;
+
+/// What is known of the controller since it was brought up last.
+#[derive(Clone, Copy)]
+pub(crate) struct Info {
+    /// What Identify says.
+    pub(crate) identity: Identity,
+    /// Random bytes, drawn anew each time.
+    pub(crate) entropy: [u8; 32],
+}
+
+/// The controller of one function.
+#[pin_data]
+pub(crate) struct Controller<'bound> {
+    /// The function.
+    pub(crate) pdev: &'bound pci::Device<Bound>,
+    registers: Bar<'bound>,
+    doorbells: Bar<'bound>,
+    /// Life-cycle state.
+    pub(crate) life: LifeCycle,
+    /// Admin queue.
+    pub(crate) admin: Pin<KBox<Queue<Admin>>>,
+    /// Control-path queues.
+    pub(crate) control: Pool<Control>,
+    /// Fast-path queues.
+    pub(crate) fast: Pool<Fast>,
+    /// Receives Identify data.
+    pub(crate) identify_page: Coherent<[identify::Data]>,
+    /// How interrupt vectors are shared out, once they are allocated.
+    pub(crate) vectors: SetOnce<Split>,
+    /// Whether the firmware corrects AES-GCM for unaligned lengths.
+    gcm_workaround: Atomic<bool>,
+    #[pin]
+    info: Mutex<Option<Info>>,
+    /// Open files.
+    #[pin]
+    pub(crate) files: Files,
+    /// Timeouts and resets.
+    #[pin]
+    pub(crate) recovery: Recovery,
+}
+
+impl Host for Controller<'_> {
+    fn ring_sq(&self, id: QueueId, tail: u16) {
+        if let Some(doorbell) = regs::sq_tail(id) {
+            (&self.doorbells).write(doorbell, regs::SQ_TAIL::zeroed().with_index(tail));
+        }
+    }
+
+    fn ring_cq(&self, id: QueueId, head: u16) {
+        if let Some(doorbell) = regs::cq_head(id) {
+            (&self.doorbells).write(doorbell, regs::CQ_HEAD::zeroed().with_index(head));
+        }
+    }
+
+    fn reap_later(&self) {
+        self.reap_soon();
+    }
+}
+
+impl<'bound> Controller<'bound> {
+    /// Allocates what a controller needs before it can be talked to.
+    pub(crate) fn new(
+        pdev: &'bound pci::Device<Bound>,
+        registers: Bar<'bound>,
+        doorbells: Bar<'bound>,
+    ) -> impl PinInit<Self, Error> + 'bound {
+        pin_init::pin_init_scope(move || {
+            let dev = pdev.as_ref();
+            let size = ring::Size::new(admin::ENTRIES).ok_or(EINVAL)?;
+            let admin = KBox::pin_init(Queue::new(dev, QueueId::ADMIN, size), GFP_KERNEL)?;
+            Ok(try_pin_init!(Self {
+                pdev,
+                registers,
+                doorbells,
+                life: LifeCycle::new(),
+                admin,
+                control: Pool::new(MAX_CONTROL_QUEUES)?,
+                fast: Pool::new(MAX_AES_QUEUES)?,
+                identify_page: Coherent::zeroed_slice(dev, 1, GFP_KERNEL)?,
+                vectors: SetOnce::new(),
+                gcm_workaround: Atomic::new(false),
+                info <- new_mutex!(None, "azihsm_info"),
+                files <- Files::new(),
+                recovery <- Recovery::new(work::Queue::new(c"azihsm")?),
+            }? Error))
+        })
+    }
+
+    /// Returns what is known of the controller.
+    ///
+    /// # Errors
+    ///
+    /// [`EAGAIN`] before the controller was brought up for the first time.
+    pub(crate) fn info(&self) -> Result<Info> {
+        (*self.info.lock()).ok_or(EAGAIN)
+    }
+
+    /// Returns what the firmware can do.
+    pub(crate) fn capabilities(&self) -> identify::Capabilities {
+        identify::Capabilities {
+            gcm_workaround: self.gcm_workaround.load(Relaxed),
+        }
+    }
+
+    /// Returns why commands are refused at present, if they are.
+    pub(crate) fn refusal(&self) -> Result<(), Refusal> {
+        let (errno, ext) = match self.life.get() {
+            State::Live => return Ok(()),
+            State::New | State::Resetting => (EAGAIN, Ext::ABORT_IN_PROGRESS),
+            State::Dead => (EIO, Ext::NOT_READY),
+            State::Removed => (ENODEV, Ext::NOT_READY),
+        };
+        Err(Refusal::new(errno, ext))
+    }
+
+    /// Returns why a command that a queue did not accept is refused.
+    pub(crate) fn not_accepted(&self, errno: Error) -> Refusal {
+        match self.refusal() {
+            Err(refusal) => refusal,
+            // The queue is about to be reset, or back already.
+            Ok(()) if errno == EAGAIN => Refusal::new(EAGAIN, Ext::ABORT_IN_PROGRESS),
+            Ok(()) => Refusal::new(errno, Ext::OK),
+        }
+    }
+
+    /// Reads the status of the controller.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the function no longer answers.
+    pub(crate) fn status(&self) -> Result<CSTS> {
+        let csts = (&self.registers).read(CSTS);
+        if csts.is_gone() {
+            return Err(ENODEV);
+        }
+        Ok(csts)
+    }
+
+    /// Reads what the controller is capable of.
+    fn capability(&self) -> Result<CAP> {
+        // A 64-bit access: the mapping's alignment is known only at run time.
+        (&self.registers).try_read(CAP)
+    }
+
+    /// Waits until `CSTS.RDY` has the wanted value. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the function no longer answers, [`ETIMEDOUT`], [`EIO`] if the controller
+    /// reports a fatal error in the wanted state.
+    fn wait_ready(&self, wanted: bool) -> Result {
+        let timeout = self.capability()?.ready_timeout();
+        let csts = read_poll_timeout(
+            || self.status(),
+            |csts| csts.rdy() == wanted,
+            Delta::from_millis(1),
+            timeout,
+        )
+        .inspect_err(|e| {
+            dev_err!(
+                self.pdev,
+                "controller did not become {}: {:?}\n",
+                if wanted { "ready" } else { "idle" },
+                e
+            )
+        })?;
+        // The firmware may leave this set until the change is complete.
+        if csts.cfs() {
+            dev_err!(self.pdev, "controller reports a fatal error\n");
+            return Err(EIO);
+        }
+        Ok(())
+    }
+
+    fn set_enable(&self, enable: bool) {
+        (&self.registers).update(CC, |cc| cc.with_en(enable));
+    }
+
+    /// Stops the controller. When this succeeds, the device does not access memory any more.
+    ///
+    /// # Errors
+    ///
+    /// See [`Controller::wait_ready`].
+    pub(crate) fn disable(&self) -> Result {
+        self.set_enable(false);
+        self.wait_ready(false)
+    }
+
+    /// Stops the controller in the way that `kind` says; see [`Controller::disable`].
+    pub(crate) fn stop(&self, kind: ResetKind) -> Result {
+        if kind == ResetKind::Subsystem {
+            (&self.registers).write_reg(NSSR::MAGIC);
+            self.wait_ready(false)?;
+        }
+        // After a subsystem reset the enable bit is still set.
+        self.disable()
+    }
+
+    /// Starts the controller with its admin queue.
+    fn enable(&self) -> Result {
+        let registers = &self.registers;
+        if self.status()?.rdy() || registers.read(CC).en() {
+            self.disable()?;
+        }
+        self.admin.prepare(false)?;
+        registers.write_reg(AQA::with_size(self.admin.size()));
+        registers.try_write_reg(ASQ::from_raw(self.admin.sq_address()))?;
+        registers.try_write_reg(ACQ::from_raw(self.admin.cq_address()))?;
+        self.set_enable(true);
+        self.wait_ready(true)?;
+        self.admin.start();
+        Ok(())
+    }
+
+    /// Brings the controller up to where it takes commands: admin queue, identity, I/O queues.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong; the controller is in no defined state then and has to be stopped.
+    pub(crate) fn bring_up(&self) -> Result {
+        self.enable()?;
+        let identity = self.identify()?;
+        (&self.registers).update(CC, CC::with_entry_sizes);
+
+        let control = self.queue_count(Class::Control).inspect_err(|e| {
+            dev_err!(
+                self.pdev,
+                "no control-path queues ({:?}): does the function own resources?\n",
+                e
+            )
+        })?;
+        let fast = self.queue_count(Class::Aes)?;
+        let split = self.vectors.as_ref().ok_or(EINVAL)?;
+        let mqes = self.capability()?.max_entries();
+        self.create_pool(&self.control, control, params::control_entries(), mqes, |i| {
+            split.control_vector(i)
+        })?;
+        self.create_pool(&self.fast, fast, params::aes_entries(), mqes, |i| {
+            split.aes_vector(i)
+        })?;
+
+        self.gcm_workaround
+            .store(self.capabilities_feature().gcm_workaround, Relaxed);
+        let mut entropy = [0; 32];
+        random::fill(&mut entropy);
+        *self.info.lock() = Some(Info { identity, entropy });
+        Ok(())
+    }
+
+    fn create_pool<K: crate::queue::Kind>(
+        &self,
+        pool: &Pool<K>,
+        count: u16,
+        entries: u32,
+        mqes: u16,
+        vector: impl Fn(u16) -> Option<u16>,
+    ) -> Result {
+        let size = ring::Size::clamped(entries, mqes).ok_or(EINVAL)?;
+        for index in 0..count {
+            let queue = pool.allocate(self.pdev.as_ref(), index, size)?;
+            // Interrupts of the queue are served from here on.
+            pool.activate(index + 1);
+            self.create_queue(queue, vector(index)).inspect_err(|e| {
+                dev_err!(self.pdev, "queue {} was not created: {:?}\n", queue.id().raw(), e)
+            })?;
+        }
+        pool.activate(count);
+        Ok(())
+    }
+
+    /// Stops accepting commands on every queue.
+    pub(crate) fn stop_queues(&self) {
+        self.control.all().for_each(Queue::stop);
+        self.fast.all().for_each(Queue::stop);
+        self.admin.stop();
+    }
+
+    /// Looks for completions on every queue; returns how many there were.
+    pub(crate) fn poll_all(&self) -> usize {
+        let control: usize = self.control.all().map(|queue| queue.poll(self)).sum();
+        let fast: usize = self.fast.all().map(|queue| queue.poll(self)).sum();
+        control + fast + self.admin.poll(self)
+    }
+
+    /// Ends every command at the device: those that completed as what they are, the others as
+    /// aborted. Returns the number of the latter.
+    ///
+    /// The device must have been stopped, or cut off from memory.
+    pub(crate) fn end_all(&self) -> usize {
+        self.poll_all();
+        let control: usize = self.control.all().map(|queue| queue.abort_all(self)).sum();
+        let fast: usize = self.fast.all().map(|queue| queue.abort_all(self)).sum();
+        control + fast + self.admin.abort_all(self)
+    }
+
+    /// Makes the device forget its I/O queues, as far as it answers.
+    pub(crate) fn delete_queues(&self) {
+        for queue in self.fast.iter() {
+            if self.delete_queue(queue).is_err() {
+                return;
+            }
+        }
+        for queue in self.control.iter() {
+            if self.delete_queue(queue).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Says what was found, for the log.
+    pub(crate) fn announce(&self) -> Result {
+        let identity = self.info()?.identity;
+        let vs = (&self.registers).read(VS);
+        dev_info!(
+            self.pdev,
+            "controller {}, firmware {}, interface {}.{}.{}, {} control and {} fast-path queues\n",
+            identity.ctrl.0,
+            identity.firmware.as_str(),
+            vs.major().get(),
+            vs.minor().get(),
+            vs.tertiary().get(),
+            self.control.active(),
+            self.fast.active()
+        );
+        Ok(())
+    }
+}

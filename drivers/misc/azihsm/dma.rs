@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory of a command slot: where the data of a command lies for the device.
+//!
+//! ```text
+//!   data   | source, 8 KiB | destination, 8 KiB |     every slot of an I/O queue
+//!   lists  | source, 4 KiB | destination, 4 KiB |     fast-path slots: one SGL segment each
+//! ```
+//!
+//! Every command owns the full 8 KiB of destination, whatever its caller asked for: the device
+//! does not check the length of a control response. What a command used is wiped before the slot
+//! is given to somebody else.
+
+use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
+    dma::Coherent,
+    io::{
+        io_project,
+        Io, //
+    },
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+
+use crate::{
+    kapi::coherent,
+    wire::sgl, //
+};
+
+/// Size of a slot's source and of its destination area, in bytes.
+pub(crate) const AREA: usize = 8192;
+
+/// Page size of the device, in bytes.
+pub(crate) const DEVICE_PAGE: usize = 4096;
+
+/// What memory the slots of a queue have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// None.
+    Empty,
+    /// Data areas.
+    Data,
+    /// Data areas and a segment for each of the two scatter-gather lists.
+    DataAndLists,
+}
+
+/// Direction of the data, seen from the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Area {
+    /// Read by the device.
+    Source,
+    /// Written by the device.
+    Destination,
+}
+
+impl Area {
+    fn offset(self) -> usize {
+        match self {
+            Self::Source => 0,
+            Self::Destination => AREA,
+        }
+    }
+
+    fn list(self) -> usize {
+        match self {
+            Self::Source => 0,
+            Self::Destination => sgl::PER_SEGMENT,
+        }
+    }
+}
+
+/// Memory of one slot, which the slot owns for life.
+///
+/// Holds DMA memory of a bound device: lives only inside the function's data.
+pub(crate) struct SlotMemory {
+    data: Coherent<[u8]>,
+    lists: Option<Coherent<[sgl::Descriptor]>>,
+    /// Bytes at the start of each area that may hold data of the present command.
+    dirty: [Atomic<usize>; 2],
+}
+
+impl SlotMemory {
+    /// Allocates the memory of a slot.
+    pub(crate) fn new(dev: &Device<Bound>, layout: Layout) -> Result<Self> {
+        let lists = match layout {
+            Layout::DataAndLists => Some(Coherent::zeroed_slice(
+                dev,
+                2 * sgl::PER_SEGMENT,
+                GFP_KERNEL,
+            )?),
+            _ => None,
+        };
+        Ok(Self {
+            data: Coherent::zeroed_slice(dev, 2 * AREA, GFP_KERNEL)?,
+            lists,
+            dirty: [Atomic::new(0), Atomic::new(0)],
+        })
+    }
+
+    fn dirty(&self, area: Area) -> &Atomic<usize> {
+        let [source, destination] = &self.dirty;
+        match area {
+            Area::Source => source,
+            Area::Destination => destination,
+        }
+    }
+
+    /// Notes that the first `len` bytes of `area` will hold data.
+    ///
+    /// Only the owner of the slot calls this, so there is no race.
+    pub(crate) fn claim(&self, area: Area, len: usize) {
+        let dirty = self.dirty(area);
+        dirty.store(dirty.load(Relaxed).max(len.min(AREA)), Relaxed);
+    }
+
+    /// Returns the DMA address of `area`.
+    pub(crate) fn address(&self, area: Area) -> u64 {
+        // The offset lies inside the allocation.
+        self.data.dma_address() + area.offset() as u64
+    }
+
+    /// Copies `len` bytes from user space to `offset` of `area`.
+    ///
+    /// # Errors
+    ///
+    /// [`ERANGE`] if the area is too small, [`EFAULT`] if the user memory cannot be read.
+    pub(crate) fn copy_from_user(
+        &self,
+        area: Area,
+        offset: usize,
+        src: UserPtr,
+        len: usize,
+    ) -> Result {
+        let end = offset.checked_add(len).filter(|end| *end <= AREA).ok_or(ERANGE)?;
+        self.claim(area, end);
+        coherent::copy_from_user(&self.data, area.offset() + offset, src, len)
+    }
+
+    /// Copies `len` bytes at `offset` of the destination area to user space.
+    ///
+    /// # Errors
+    ///
+    /// [`ERANGE`] if the area is too small, [`EFAULT`] if the user memory cannot be written.
+    pub(crate) fn copy_to_user(&self, offset: usize, dst: UserPtr, len: usize) -> Result {
+        if offset.checked_add(len).ok_or(ERANGE)? > AREA {
+            return Err(ERANGE);
+        }
+        UserSlice::new(dst, len).writer().write_dma(
+            &self.data,
+            Area::Destination.offset() + offset,
+            len,
+        )
+    }
+
+    /// Returns the DMA address of the slot's list segment for `area`.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] for a slot without lists.
+    pub(crate) fn list_address(&self, area: Area) -> Result<u64> {
+        let lists = self.lists.as_ref().ok_or(EINVAL)?;
+        // The offset lies inside the allocation.
+        Ok(lists.dma_address() + (area.list() * size_of::<sgl::Descriptor>()) as u64)
+    }
+
+    /// Writes entry `index` of the slot's list segment for `area`.
+    ///
+    /// # Errors
+    ///
+    /// [`ERANGE`] if a segment does not have that entry.
+    pub(crate) fn write_list(&self, area: Area, index: usize, entry: sgl::Descriptor) -> Result {
+        let lists = self.lists.as_ref().ok_or(EINVAL)?;
+        if index >= sgl::PER_SEGMENT {
+            return Err(ERANGE);
+        }
+        io_project!(lists, [try: area.list() + index]).copy_write(entry);
+        Ok(())
+    }
+
+    /// Clears what commands left in the data areas.
+    pub(crate) fn wipe(&self) {
+        for area in [Area::Source, Area::Destination] {
+            let len = self.dirty(area).load(Relaxed);
+            if len != 0 {
+                // The range lies in the allocation, so this cannot fail.
+                let _ = coherent::clear(&self.data, area.offset(), len);
+                self.dirty(area).store(0, Relaxed);
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The queues of one kind, and the choice among them.
+//!
+//! Firmware runs few commands of a queue at a time (one control command, four fast-path
+//! commands), so depth comes from many queues: a caller uses the queue of its CPU while that has
+//! nothing to wait for, and else the one with the fewest commands.
+
+use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        SetOnce, //
+    }, //
+};
+
+use crate::{
+    command::Slot,
+    kapi::irq,
+    queue::{
+        Host,
+        Kind,
+        Queue, //
+    },
+    ring, //
+};
+
+/// Queues of one kind.
+///
+/// Queues are allocated when the device first grants them and stay until the function is
+/// unbound; the first `active` of them exist at the device.
+pub(crate) struct Pool<K: Kind> {
+    queues: KVec<SetOnce<Pin<KBox<Queue<K>>>>>,
+    active: Atomic<u32>,
+}
+
+impl<K: Kind> Pool<K> {
+    /// Makes an empty pool with room for `max` queues.
+    pub(crate) fn new(max: u16) -> Result<Self> {
+        let mut queues = KVec::with_capacity(usize::from(max), GFP_KERNEL)?;
+        for _ in 0..max {
+            queues.push(SetOnce::new(), GFP_KERNEL)?;
+        }
+        Ok(Self {
+            queues,
+            active: Atomic::new(0),
+        })
+    }
+
+    /// Returns the number of queues that exist at the device.
+    pub(crate) fn active(&self) -> usize {
+        // CAST: At most the length of a vector.
+        self.active.load(Acquire) as usize
+    }
+
+    /// Allocates queue number `index` unless it is there, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if the pool has no room for it.
+    pub(crate) fn allocate(
+        &self,
+        dev: &Device<Bound>,
+        index: u16,
+        size: ring::Size,
+    ) -> Result<&Queue<K>> {
+        let place = self.queues.get(usize::from(index)).ok_or(EINVAL)?;
+        if place.as_ref().is_none() {
+            let id = K::queue_id(index).ok_or(EINVAL)?;
+            let queue = KBox::pin_init(Queue::new(dev, id, size), GFP_KERNEL)?;
+            place.populate(queue);
+        }
+        place.as_ref().map(|queue| &**queue).ok_or(EINVAL)
+    }
+
+    /// Offers the first `count` queues to callers.
+    pub(crate) fn activate(&self, count: u16) {
+        self.active.store(u32::from(count), Release);
+    }
+
+    /// Returns queue number `index` if it exists at the device.
+    pub(crate) fn get(&self, index: usize) -> Option<&Queue<K>> {
+        if index >= self.active() {
+            return None;
+        }
+        self.queues.get(index)?.as_ref().map(|queue| &**queue)
+    }
+
+    /// Returns the queues that exist at the device.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Queue<K>> {
+        self.all().take(self.active())
+    }
+
+    /// Returns every queue that was ever allocated.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Queue<K>> {
+        self.queues
+            .iter()
+            .map_while(|place| place.as_ref().map(|queue| &**queue))
+    }
+
+    /// Returns the id of the queue that serves vector number `vector` of `vectors`, and then
+    /// every further one.
+    pub(crate) fn of_vector(
+        &self,
+        vector: usize,
+        vectors: usize,
+    ) -> impl Iterator<Item = &Queue<K>> {
+        self.iter().skip(vector).step_by(vectors.max(1))
+    }
+
+    /// Takes a slot of the queue that suits the caller best, waiting if every slot is taken.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] if the caller was killed, [`EAGAIN`] if there is no queue.
+    pub(crate) fn take<'a, H: Host>(&'a self, host: &'a H) -> Result<Slot<'a, K, H>> {
+        let active = self.active();
+        let mine = irq::current_cpu().as_u32() as usize % active.max(1);
+        let mine = self.get(mine).ok_or(EAGAIN)?;
+        if mine.load() < K::CREDIT {
+            if let Some(slot) = Slot::try_take(host, mine) {
+                return Ok(slot);
+            }
+        }
+        let idlest = self.iter().min_by_key(|queue| queue.load());
+        if let Some(slot) = idlest.and_then(|queue| Slot::try_take(host, queue)) {
+            return Ok(slot);
+        }
+        Slot::take(host, mine)
+    }
+}

@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One submission queue with its completion queue, its command slots and their memory.
+//!
+//! A queue has one slot less than its rings have entries, so that neither ring can ever
+//! overflow: the number of commands at the device is bounded by the number of slots. Everything
+//! a command needs is allocated with the queue; nothing on the way of a command allocates.
+//!
+//! The queue outlives every reset of the controller. Its memory is freed only when the function
+//! is unbound, after the device was stopped.
+
+use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
+    dma::Coherent,
+    io::{
+        io_project,
+        Io, //
+    },
+    new_spinlock_irq,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        barrier::{
+            dma_mb,
+            Read, //
+        },
+        SpinLockIrq, //
+    },
+    time::{
+        Delta,
+        Instant,
+        Jiffies,
+        Monotonic, //
+    }, //
+};
+
+use crate::{
+    dma::{
+        Layout,
+        SlotMemory, //
+    },
+    kapi::wait::{
+        Completion,
+        Semaphore, //
+    },
+    ring,
+    slot::{
+        Notify,
+        Outcome,
+        Table, //
+    },
+    wire::{
+        Cid,
+        Cqe as _,
+        Entries,
+        QueueId,
+        Sqe as _, //
+    },
+};
+
+/// Largest number of slots a queue can have.
+pub(crate) const MAX_SLOTS: u16 = 255;
+
+/// A kind of queue: its entries, and what a caller that goes away leaves behind.
+pub(crate) trait Kind: Entries {
+    /// What must outlive a command whose caller is gone.
+    type Left: Send;
+    /// What memory a slot has.
+    const LAYOUT: Layout;
+    /// Commands of one queue that the device runs at a time.
+    const CREDIT: u32;
+
+    /// Returns the id of queue number `index`, counted from 0.
+    fn queue_id(index: u16) -> Option<QueueId>;
+}
+
+/// A completion entry of a kind of queue.
+pub(crate) type CqeOf<K> = <K as Entries>::Cqe;
+
+/// Counters of a queue, each written by one CPU at a time.
+pub(crate) struct Stats {
+    /// Commands submitted.
+    pub(crate) submitted: Atomic<u64>,
+    /// Commands completed by the device.
+    pub(crate) completed: Atomic<u64>,
+    /// Completions that matched no command.
+    pub(crate) stale: Atomic<u64>,
+    /// Completions that reported an impossible submission queue head.
+    pub(crate) bad_heads: Atomic<u64>,
+    /// Commands lost to a reset.
+    pub(crate) aborted: Atomic<u64>,
+}
+
+impl Stats {
+    fn new() -> Self {
+        Self {
+            submitted: Atomic::new(0),
+            completed: Atomic::new(0),
+            stale: Atomic::new(0),
+            bad_heads: Atomic::new(0),
+            aborted: Atomic::new(0),
+        }
+    }
+}
+
+/// What the lock of a queue protects.
+struct State<K: Kind> {
+    /// Set while the queue exists at the device.
+    accepting: bool,
+    sq: ring::Submission,
+    cq: ring::Completion,
+    table: Table<CqeOf<K>, K::Left>,
+}
+
+/// A queue pair.
+#[pin_data]
+pub(crate) struct Queue<K: Kind> {
+    id: QueueId,
+    size: ring::Size,
+    sq: Coherent<[K::Sqe]>,
+    cq: Coherent<[CqeOf<K>]>,
+    #[pin]
+    state: SpinLockIrq<State<K>>,
+    /// Signalled when the command of the slot ended, one for each slot.
+    done: KVec<Pin<KBox<Completion>>>,
+    /// Wakes callers that were granted a slot, in the order they came.
+    #[pin]
+    grants: Semaphore,
+    /// Data memory, one for each slot; none for a queue that carries no data.
+    memory: KVec<SlotMemory>,
+    /// Slots in use; a hint for the choice of a queue.
+    load: Atomic<u32>,
+    /// Set if completions raise no interrupt and have to be looked for.
+    polled: Atomic<bool>,
+    /// Statistics.
+    pub(crate) stats: Stats,
+}
+
+/// Slot numbers, as a set.
+struct CidSet([u64; MAX_SLOTS as usize / 64 + 1]);
+
+impl CidSet {
+    fn new() -> Self {
+        Self([0; MAX_SLOTS as usize / 64 + 1])
+    }
+
+    fn insert(&mut self, cid: Cid) {
+        if let Some(word) = self.0.get_mut(cid.index() / 64) {
+            *word |= 1 << (cid.index() % 64);
+        }
+    }
+
+    fn contains(&self, cid: usize) -> bool {
+        self.0.get(cid / 64).is_some_and(|w| w & (1 << (cid % 64)) != 0)
+    }
+}
+
+/// What a queue needs of the function it belongs to.
+pub(crate) trait Host {
+    /// Tells the device the new tail of a submission queue.
+    fn ring_sq(&self, id: QueueId, tail: u16);
+    /// Tells the device the new head of a completion queue.
+    fn ring_cq(&self, id: QueueId, head: u16);
+    /// Has leftover commands reaped soon. Callable in any context.
+    fn reap_later(&self);
+}
+
+impl<K: Kind> Queue<K> {
+    /// Allocates a queue with rings of `entries` entries, which does not accept commands yet.
+    pub(crate) fn new<'a>(
+        dev: &'a Device<Bound>,
+        id: QueueId,
+        size: ring::Size,
+    ) -> impl PinInit<Self, Error> + 'a {
+        pin_init::pin_init_scope(move || {
+            let count = size.slots();
+            if count > MAX_SLOTS {
+                return Err(EINVAL);
+            }
+            let entries = usize::from(size.entries());
+            let mut done = KVec::with_capacity(usize::from(count), GFP_KERNEL)?;
+            let mut slots = KVec::new();
+            for _ in 0..count {
+                done.push(KBox::pin_init(Completion::new(), GFP_KERNEL)?, GFP_KERNEL)?;
+                if K::LAYOUT != Layout::Empty {
+                    slots.push(SlotMemory::new(dev, K::LAYOUT)?, GFP_KERNEL)?;
+                }
+            }
+            let state = State {
+                accepting: false,
+                sq: ring::Submission::new(size),
+                cq: ring::Completion::new(size),
+                table: Table::new(count)?,
+            };
+            Ok(try_pin_init!(Self {
+                id,
+                size,
+                sq: Coherent::zeroed_slice(dev, entries, GFP_KERNEL)?,
+                cq: Coherent::zeroed_slice(dev, entries, GFP_KERNEL)?,
+                state <- new_spinlock_irq!(state, "azihsm_queue"),
+                done,
+                grants <- Semaphore::new(0),
+                memory: slots,
+                load: Atomic::new(0),
+                polled: Atomic::new(false),
+                stats: Stats::new(),
+            }? Error))
+        })
+    }
+
+    /// Returns the queue's id.
+    pub(crate) fn id(&self) -> QueueId {
+        self.id
+    }
+
+    /// Returns the DMA address of the submission ring.
+    pub(crate) fn sq_address(&self) -> u64 {
+        self.sq.dma_address()
+    }
+
+    /// Returns the DMA address of the completion ring.
+    pub(crate) fn cq_address(&self) -> u64 {
+        self.cq.dma_address()
+    }
+
+    /// Returns the size of each ring.
+    pub(crate) fn size(&self) -> ring::Size {
+        self.size
+    }
+
+    /// Returns the data memory of a slot.
+    pub(crate) fn memory(&self, cid: Cid) -> Option<&SlotMemory> {
+        self.memory.get(cid.index())
+    }
+
+    /// Forgets what the rings held, so that the device can be told of the queue anew.
+    ///
+    /// The device must not know the queue. `polled` tells whether completions come without an
+    /// interrupt.
+    pub(crate) fn prepare(&self, polled: bool) -> Result {
+        let mut state = self.state.lock();
+        for i in 0..usize::from(self.size.entries()) {
+            io_project!(self.sq, [try: i]).copy_write(<K::Sqe as zerocopy::FromZeros>::new_zeroed());
+            io_project!(self.cq, [try: i]).copy_write(<CqeOf<K> as zerocopy::FromZeros>::new_zeroed());
+        }
+        state.sq = ring::Submission::new(self.size);
+        state.cq = ring::Completion::new(self.size);
+        self.polled.store(polled, Relaxed);
+        Ok(())
+    }
+
+    /// Starts to accept commands: the device knows the queue now.
+    pub(crate) fn start(&self) {
+        self.state.lock().accepting = true;
+    }
+
+    /// Stops accepting commands; after this no doorbell of the queue is rung any more.
+    pub(crate) fn stop(&self) {
+        self.state.lock().accepting = false;
+    }
+
+    /// Takes a slot if one is free.
+    pub(crate) fn try_acquire(&self) -> Option<Cid> {
+        let mut state = self.state.lock();
+        let cid = state.table.acquire();
+        self.note_load(&state);
+        cid
+    }
+
+    /// Takes a slot, waiting for one behind those that came first.
+    ///
+    /// Returns [`EINTR`] if the caller was killed.
+    pub(crate) fn acquire(&self) -> Result<Cid> {
+        {
+            let mut state = self.state.lock();
+            if let Some(cid) = state.table.acquire() {
+                self.note_load(&state);
+                return Ok(cid);
+            }
+            state.table.enqueue();
+        }
+        loop {
+            if let Err(e) = self.grants.down_killable() {
+                let granted = self.state.lock().table.cancel_wait();
+                if let Some(cid) = granted {
+                    self.release(cid);
+                }
+                return Err(e);
+            }
+            // A count without a grant is what a cancelled waiter left behind.
+            if let Some(cid) = self.state.lock().table.take_granted() {
+                return Ok(cid);
+            }
+        }
+    }
+
+    /// Gives a slot back that has no command at the device.
+    pub(crate) fn release(&self, cid: Cid) {
+        let granted = {
+            let mut state = self.state.lock();
+            let granted = state.table.release(cid);
+            self.note_load(&state);
+            granted
+        };
+        if granted {
+            self.grants.up();
+        }
+    }
+
+    /// Returns about how many slots are in use.
+    pub(crate) fn load(&self) -> u32 {
+        self.load.load(Relaxed)
+    }
+
+    fn note_load(&self, state: &State<K>) {
+        let used = self.done.len() - state.table.available();
+        // CAST: At most `MAX_SLOTS`.
+        self.load.store(used as u32, Relaxed);
+    }
+
+    /// Puts a command into the ring and tells the device. The entry's command id is an owned
+    /// slot.
+    ///
+    /// Returns [`EAGAIN`] if the queue does not accept commands, [`EIO`] if the device says that
+    /// it has not fetched commands which it completed.
+    pub(crate) fn submit(&self, host: &impl Host, sqe: K::Sqe, timeout: Delta) -> Result {
+        let deadline = Instant::<Monotonic>::now() + timeout;
+        let mut state = self.state.lock();
+        if !state.accepting {
+            return Err(EAGAIN);
+        }
+        let index = state.sq.push().ok_or(EIO)?;
+        io_project!(self.sq, [try: usize::from(index)]).copy_write(sqe);
+        state.table.submit(sqe.cid(), deadline);
+        host.ring_sq(self.id, state.sq.tail());
+        self.stats.submitted.add(1, Relaxed);
+        Ok(())
+    }
+
+    /// Waits until the command of a slot ended.
+    ///
+    /// `timeout` bounds the wait, `None` leaves that to the watchdog, which ends every command.
+    /// Returns [`EINTR`] if the caller was killed and [`ETIMEDOUT`] after `timeout`; the command
+    /// is still at the device then.
+    pub(crate) fn wait(
+        &self,
+        host: &impl Host,
+        cid: Cid,
+        timeout: Option<Jiffies>,
+    ) -> Result<Outcome<CqeOf<K>>> {
+        let done = self.done.get(cid.index()).ok_or(EINVAL)?;
+        let mut left = timeout;
+        loop {
+            if let Some(outcome) = self.state.lock().table.take(cid) {
+                return Ok(outcome);
+            }
+            let polled = self.polled.load(Relaxed);
+            match (polled, left) {
+                (false, None) => done.wait_killable()?,
+                (_, Some(0)) => return Err(ETIMEDOUT),
+                (false, Some(jiffies)) => {
+                    done.wait_killable_timeout(jiffies)?;
+                    left = Some(0);
+                }
+                (true, _) => {
+                    // Completions raise no interrupt: look for them once in a jiffy.
+                    done.wait_killable_timeout(1)?;
+                    self.poll(host);
+                    left = left.map(|jiffies| jiffies - 1);
+                }
+            }
+        }
+    }
+
+    /// Leaves a command at the device; see [`Table::leave`].
+    pub(crate) fn leave(&self, cid: Cid, left: K::Left) -> Option<(Outcome<CqeOf<K>>, K::Left)> {
+        self.state.lock().table.leave(cid, left)
+    }
+
+    /// Takes a finished command whose caller is gone, with its slot.
+    pub(crate) fn take_leftover(&self) -> Option<(Cid, Outcome<CqeOf<K>>, K::Left)> {
+        self.state.lock().table.take_leftover()
+    }
+
+    /// Takes what the device put into the completion queue; returns the number of entries.
+    ///
+    /// Callable in any context. Looks at no more entries than the ring has, whatever the device
+    /// does meanwhile.
+    pub(crate) fn poll(&self, host: &impl Host) -> usize {
+        let mut ended = CidSet::new();
+        let mut reap = false;
+        let mut found = 0;
+        {
+            let mut state = self.state.lock();
+            while found < self.cq.len() {
+                let Ok(Some(cqe)) = self.peek(&state.cq) else {
+                    break;
+                };
+                let route = cqe.route();
+                found += 1;
+                state.cq.advance();
+                if state.sq.fetched(route.sq_head).is_err() {
+                    self.stats.bad_heads.add(1, Relaxed);
+                }
+                match state.table.finish(route.cid, Outcome::Completed(cqe)) {
+                    Notify::Waiter(cid) => ended.insert(cid),
+                    Notify::Reaper => reap = true,
+                    Notify::Stale => self.stats.stale.add(1, Relaxed),
+                }
+            }
+            if found != 0 && state.accepting {
+                host.ring_cq(self.id, state.cq.head());
+            }
+        }
+        if found != 0 {
+            self.stats.completed.add(found as u64, Relaxed);
+            self.wake(&ended);
+        }
+        if reap {
+            host.reap_later();
+        }
+        found
+    }
+
+    /// Returns the entry at the head if the device has written it.
+    fn peek(&self, ring: &ring::Completion) -> Result<Option<CqeOf<K>>> {
+        let entry = io_project!(self.cq, [try: usize::from(ring.head())]);
+        if !ring.is_new(entry.copy_read().route().phase) {
+            return Ok(None);
+        }
+        // The rest of the entry must not be read before its phase bit.
+        dma_mb(Read);
+        Ok(Some(entry.copy_read()))
+    }
+
+    fn wake(&self, ended: &CidSet) {
+        for (cid, done) in self.done.iter().enumerate() {
+            if ended.contains(cid) {
+                done.complete();
+            }
+        }
+    }
+
+    /// Ends every command that is still at the device as aborted; returns their number.
+    ///
+    /// The device must have been stopped.
+    pub(crate) fn abort_all(&self, host: &impl Host) -> usize {
+        let mut ended = CidSet::new();
+        let mut reap = false;
+        let mut count = 0;
+        self.state.lock().table.abort_all(|notify| {
+            count += 1;
+            match notify {
+                Notify::Waiter(cid) => ended.insert(cid),
+                _ => reap = true,
+            }
+        });
+        if count != 0 {
+            self.stats.aborted.add(count as u64, Relaxed);
+            self.wake(&ended);
+        }
+        if reap {
+            host.reap_later();
+        }
+        count
+    }
+
+    /// Returns the number of commands whose deadline is past.
+    pub(crate) fn overdue(&self, now: Instant<Monotonic>) -> usize {
+        self.state.lock().table.overdue(now)
+    }
+}

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Command slots of one queue: who owns which, and what became of the command in it.
+//!
+//! The table is pure bookkeeping, called under the queue's lock. A slot's index is the command
+//! id. A slot is handed out once, and comes back only when nobody can refer to its command any
+//! more: neither the caller nor the device.
+//!
+//! ```text
+//!   Free -> Owned -> InFlight -> Done -> (taken by the caller) Owned -> Free
+//!                        |
+//!                        +-> Left (caller gone) -> Leftover -> (taken by the reaper) Owned -> Free
+//! ```
+
+use kernel::{
+    prelude::*,
+    time::{
+        Instant,
+        Monotonic, //
+    },
+};
+
+use crate::wire::Cid;
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome<C> {
+    /// The device completed it.
+    Completed(C),
+    /// The device lost it: the queue or the controller was reset first.
+    Aborted,
+}
+
+/// State of one slot.
+enum State<C, L> {
+    Free,
+    /// Handed to a waiter that has not picked it up yet.
+    Granted,
+    /// Owned by a caller (or the reaper) that has no command at the device.
+    Owned,
+    /// At the device, the caller waits.
+    InFlight {
+        deadline: Instant<Monotonic>,
+    },
+    /// At the device, the caller is gone.
+    Left {
+        deadline: Instant<Monotonic>,
+        left: L,
+    },
+    /// Finished, the caller has not looked yet.
+    Done(Outcome<C>),
+    /// Finished after the caller went away.
+    Leftover(Outcome<C>, L),
+}
+
+/// Who has to be told about a completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notify {
+    /// The caller that waits for the slot.
+    Waiter(Cid),
+    /// The reaper.
+    Reaper,
+    /// Nobody: no such command is at the device.
+    Stale,
+}
+
+/// The slots of a queue.
+///
+/// `C` is a completion entry, `L` what a caller that goes away leaves in its slot.
+pub(crate) struct Table<C, L> {
+    slots: KVec<State<C, L>>,
+    /// Free slots; the one used last, whose memory is in the cache, goes out first.
+    free: KVec<Cid>,
+    /// Slots in state `Granted`, oldest first.
+    granted: KVec<Cid>,
+    /// Callers that wait for a slot and were not granted one.
+    waiting: usize,
+    /// Commands at the device.
+    in_flight: usize,
+    /// Slots in state `Leftover`.
+    leftovers: usize,
+}
+
+impl<C, L> Table<C, L> {
+    /// Makes a table of `count` free slots.
+    pub(crate) fn new(count: u16) -> Result<Self> {
+        let len = usize::from(count);
+        let mut slots = KVec::with_capacity(len, GFP_KERNEL)?;
+        let mut free = KVec::with_capacity(len, GFP_KERNEL)?;
+        for cid in (0..count).rev() {
+            slots.push(State::Free, GFP_KERNEL)?;
+            free.push(Cid(cid), GFP_KERNEL)?;
+        }
+        Ok(Self {
+            slots,
+            free,
+            granted: KVec::with_capacity(len, GFP_KERNEL)?,
+            waiting: 0,
+            in_flight: 0,
+            leftovers: 0,
+        })
+    }
+
+    fn get_mut(&mut self, cid: Cid) -> Option<&mut State<C, L>> {
+        self.slots.get_mut(cid.index())
+    }
+
+    /// Returns the number of slots that a new caller could have at once.
+    pub(crate) fn available(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Takes a free slot.
+    pub(crate) fn acquire(&mut self) -> Option<Cid> {
+        let cid = self.free.pop()?;
+        if let Some(slot) = self.get_mut(cid) {
+            *slot = State::Owned;
+        }
+        Some(cid)
+    }
+
+    /// Announces a caller that waits for a slot to be granted by [`Table::release`].
+    pub(crate) fn enqueue(&mut self) {
+        self.waiting += 1;
+    }
+
+    /// Picks up a granted slot.
+    pub(crate) fn take_granted(&mut self) -> Option<Cid> {
+        let cid = self.granted.remove(0).ok()?;
+        if let Some(slot) = self.get_mut(cid) {
+            *slot = State::Owned;
+        }
+        Some(cid)
+    }
+
+    /// Ends the wait of a caller that gave up.
+    ///
+    /// Returns the slot that was granted meanwhile if no other waiter is left to take it; the
+    /// caller releases it.
+    pub(crate) fn cancel_wait(&mut self) -> Option<Cid> {
+        if self.waiting > 0 {
+            self.waiting -= 1;
+            None
+        } else {
+            self.take_granted()
+        }
+    }
+
+    /// Gives an owned slot back. Returns `true` if it was granted to a waiter, who has to be
+    /// woken.
+    pub(crate) fn release(&mut self, cid: Cid) -> bool {
+        let grant = self.waiting > 0;
+        let Some(slot) = self.get_mut(cid) else {
+            return false;
+        };
+        if !matches!(slot, State::Owned) {
+            return false;
+        }
+        *slot = if grant { State::Granted } else { State::Free };
+        let list = if grant {
+            self.waiting -= 1;
+            &mut self.granted
+        } else {
+            &mut self.free
+        };
+        // The capacity is that of all slots, so this cannot fail.
+        let _ = list.push_within_capacity(cid);
+        grant
+    }
+
+    /// Notes that the command of an owned slot goes to the device.
+    pub(crate) fn submit(&mut self, cid: Cid, deadline: Instant<Monotonic>) {
+        if let Some(slot) = self.get_mut(cid) {
+            *slot = State::InFlight { deadline };
+            self.in_flight += 1;
+        }
+    }
+
+    /// Notes that the command `cid` ended.
+    pub(crate) fn finish(&mut self, cid: Cid, outcome: Outcome<C>) -> Notify {
+        let Some(slot) = self.get_mut(cid) else {
+            return Notify::Stale;
+        };
+        let (state, notify) = match core::mem::replace(slot, State::Owned) {
+            State::InFlight { .. } => (State::Done(outcome), Notify::Waiter(cid)),
+            State::Left { left, .. } => (State::Leftover(outcome, left), Notify::Reaper),
+            other => (other, Notify::Stale),
+        };
+        *slot = state;
+        match notify {
+            Notify::Waiter(_) => self.in_flight -= 1,
+            Notify::Reaper => {
+                self.in_flight -= 1;
+                self.leftovers += 1;
+            }
+            Notify::Stale => (),
+        }
+        notify
+    }
+
+    /// Takes the outcome of a command if it ended; its slot is owned by the caller again.
+    pub(crate) fn take(&mut self, cid: Cid) -> Option<Outcome<C>> {
+        let slot = self.get_mut(cid)?;
+        if !matches!(slot, State::Done(_)) {
+            return None;
+        }
+        match core::mem::replace(slot, State::Owned) {
+            State::Done(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// Leaves a command at the device, together with what must outlive it.
+    ///
+    /// If the command has ended already, gives back its outcome and `left`; the slot is owned by
+    /// the caller again.
+    pub(crate) fn leave(&mut self, cid: Cid, left: L) -> Option<(Outcome<C>, L)> {
+        let slot = self.get_mut(cid)?;
+        match core::mem::replace(slot, State::Owned) {
+            State::InFlight { deadline } => {
+                *slot = State::Left { deadline, left };
+                None
+            }
+            State::Done(outcome) => Some((outcome, left)),
+            other => {
+                *slot = other;
+                None
+            }
+        }
+    }
+
+    /// Takes the next finished command whose caller is gone; its slot is owned by the reaper
+    /// then.
+    pub(crate) fn take_leftover(&mut self) -> Option<(Cid, Outcome<C>, L)> {
+        if self.leftovers == 0 {
+            return None;
+        }
+        for (cid, slot) in (0u16..).zip(self.slots.iter_mut()) {
+            if !matches!(slot, State::Leftover(..)) {
+                continue;
+            }
+            if let State::Leftover(outcome, left) = core::mem::replace(slot, State::Owned) {
+                self.leftovers -= 1;
+                return Some((Cid(cid), outcome, left));
+            }
+        }
+        None
+    }
+
+    /// Ends every command at the device as aborted and calls `notify` for each.
+    pub(crate) fn abort_all(&mut self, mut notify: impl FnMut(Notify)) {
+        for cid in (0u16..).take(self.slots.len()) {
+            match self.finish(Cid(cid), Outcome::Aborted) {
+                Notify::Stale => (),
+                told => notify(told),
+            }
+        }
+    }
+
+    /// Returns the number of commands at the device whose deadline is past.
+    pub(crate) fn overdue(&self, now: Instant<Monotonic>) -> usize {
+        if self.in_flight == 0 {
+            return 0;
+        }
+        self.slots
+            .iter()
+            .filter(|slot| match slot {
+                State::InFlight { deadline } | State::Left { deadline, .. } => {
+                    !(now - *deadline).is_negative()
+                }
+                _ => false,
+            })
+            .count()
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kunit_tests(azihsm_slot)]
+mod tests {
+    use super::*;
+    use kernel::time::Delta;
+
+    type Slots = Table<u32, u32>;
+
+    fn cid(n: u16) -> Cid {
+        Cid(n)
+    }
+
+    fn now() -> Instant<Monotonic> {
+        Instant::now()
+    }
+
+    #[test]
+    fn every_slot_is_handed_out_once() -> Result {
+        let mut t = Slots::new(3)?;
+        assert!(t.acquire() == Some(cid(0)));
+        assert!(t.acquire() == Some(cid(1)));
+        assert!(t.acquire() == Some(cid(2)));
+        assert!(t.acquire().is_none());
+        assert!(!t.release(cid(1)));
+        assert!(t.acquire() == Some(cid(1)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_slot_cannot_be_released_twice() -> Result {
+        let mut t = Slots::new(2)?;
+        assert!(t.acquire() == Some(cid(0)));
+        t.release(cid(0));
+        t.release(cid(0));
+        assert_eq!(t.available(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn a_command_completes_once() -> Result {
+        let mut t = Slots::new(2)?;
+        let c = t.acquire().ok_or(EINVAL)?;
+        assert!(t.finish(c, Outcome::Completed(1)) == Notify::Stale);
+        t.submit(c, now());
+        assert_eq!(t.in_flight, 1);
+        assert!(t.take(c).is_none());
+        assert!(t.finish(c, Outcome::Completed(7)) == Notify::Waiter(c));
+        assert!(t.finish(c, Outcome::Completed(8)) == Notify::Stale);
+        assert!(t.take(c) == Some(Outcome::Completed(7)));
+        assert!(t.take(c).is_none());
+        assert_eq!(t.in_flight, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn ids_outside_the_table_are_stale() -> Result {
+        let mut t = Slots::new(2)?;
+        assert!(t.finish(cid(2), Outcome::Completed(0)) == Notify::Stale);
+        assert!(t.finish(cid(0xffff), Outcome::Completed(0)) == Notify::Stale);
+        Ok(())
+    }
+
+    #[test]
+    fn a_left_command_keeps_its_slot_until_reaped() -> Result {
+        let mut t = Slots::new(1)?;
+        let c = t.acquire().ok_or(EINVAL)?;
+        t.submit(c, now());
+        assert!(t.leave(c, 42).is_none());
+        assert!(!t.release(c));
+        assert!(t.acquire().is_none());
+        assert!(t.take_leftover().is_none());
+        assert!(t.finish(c, Outcome::Aborted) == Notify::Reaper);
+        assert!(t.take_leftover() == Some((c, Outcome::Aborted, 42)));
+        t.release(c);
+        assert!(t.acquire() == Some(c));
+        Ok(())
+    }
+
+    #[test]
+    fn leaving_a_finished_command_returns_it() -> Result {
+        let mut t = Slots::new(1)?;
+        let c = t.acquire().ok_or(EINVAL)?;
+        t.submit(c, now());
+        t.finish(c, Outcome::Completed(5));
+        assert!(t.leave(c, 42) == Some((Outcome::Completed(5), 42)));
+        assert!(!t.release(c));
+        assert_eq!(t.available(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn waiters_are_served_before_newcomers() -> Result {
+        let mut t = Slots::new(1)?;
+        let c = t.acquire().ok_or(EINVAL)?;
+        t.enqueue();
+        assert!(t.release(c));
+        assert!(t.acquire().is_none());
+        assert!(t.take_granted() == Some(c));
+        assert!(!t.release(c));
+        Ok(())
+    }
+
+    #[test]
+    fn a_cancelled_waiter_returns_its_grant() -> Result {
+        let mut t = Slots::new(1)?;
+        let c = t.acquire().ok_or(EINVAL)?;
+        t.enqueue();
+        assert!(t.cancel_wait().is_none());
+        t.enqueue();
+        assert!(t.release(c));
+        assert!(t.cancel_wait() == Some(c));
+        assert!(!t.release(c));
+        assert_eq!(t.available(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn abort_ends_what_is_at_the_device() -> Result {
+        let mut t = Slots::new(4)?;
+        for _ in 0..3 {
+            t.acquire();
+        }
+        t.submit(cid(0), now());
+        t.submit(cid(1), now());
+        t.leave(cid(1), 9);
+        let (mut waiters, mut left) = (0, 0);
+        t.abort_all(|n| match n {
+            Notify::Waiter(_) => waiters += 1,
+            Notify::Reaper => left += 1,
+            Notify::Stale => (),
+        });
+        assert!((waiters, left) == (1, 1));
+        assert!(t.take(cid(0)) == Some(Outcome::Aborted));
+        assert!(t.take(cid(2)).is_none());
+        assert_eq!(t.in_flight, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn overdue_counts_left_commands_too() -> Result {
+        let mut t = Slots::new(3)?;
+        let (a, b, c) = (t.acquire(), t.acquire(), t.acquire());
+        let past = now();
+        let future = past + Delta::from_secs(60);
+        t.submit(a.ok_or(EINVAL)?, past);
+        t.submit(b.ok_or(EINVAL)?, past);
+        t.submit(c.ok_or(EINVAL)?, future);
+        t.leave(b.ok_or(EINVAL)?, 0);
+        assert_eq!(t.overdue(past), 2);
+        Ok(())
+    }
+}
