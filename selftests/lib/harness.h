@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What all test programs share: the harness, and SKIP without a device.
+ */
+#ifndef AZIHSM_HARNESS_H
+#define AZIHSM_HARNESS_H
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+
+#include "aes.h"
+#include "client.h"
+#include "ddi.h"
+#include "guarded.h"
+#include "hsm.h"
+#include "softcrypto.h"
+
+/* Ends the program with SKIP if there is no device that may be opened. */
+static inline void skip_without_device(void)
+{
+	struct hsm_device_info info;
+	int fd, ret;
+
+	if (!hsm_name()) {
+		ksft_print_header();
+		ksft_exit_skip("no azihsm device\n");
+	}
+	fd = hsm_open();
+	if (fd < 0) {
+		ksft_print_header();
+		if (fd == -EACCES || fd == -EPERM)
+			ksft_exit_skip("%s: no permission, run as root\n",
+				       hsm_path());
+		ksft_exit_fail_msg("%s: %s\n", hsm_path(), strerror(-fd));
+	}
+	ret = hsm_get_device_info(fd, &info);
+	if (!ret && info.kind != HSM_KIND_VIRTUAL) {
+		ksft_print_header();
+		ksft_exit_skip("%s: not a virtual device\n", hsm_path());
+	}
+	close(fd);
+}
+
+/* For functions that return NULL, or a text that says what went wrong. */
+#define EXPECT_NO_COMPLAINT(call) do {		\
+	const char *why_ = (call);		\
+						\
+	EXPECT_EQ(NULL, why_) {			\
+		TH_LOG("%s", why_);		\
+	}					\
+} while (0)
+
+#endif /* AZIHSM_HARNESS_H */

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The device node: where it is, and its ioctls.
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "hsm.h"
+
+static char node_name[64];
+static char node_path[80];
+static char pci_address[64];
+
+/* The number in "azihsm<number>", or -1. */
+static int node_number(const char *name)
+{
+	const char *digits = name + strlen("azihsm");
+
+	if (strncmp(name, "azihsm", strlen("azihsm")) || !*digits)
+		return -1;
+	for (const char *p = digits; *p; p++)
+		if (!isdigit(*p))
+			return -1;
+	return atoi(digits);
+}
+
+static void use_node(const char *name)
+{
+	char link[PATH_MAX], target[PATH_MAX];
+	ssize_t len;
+
+	snprintf(node_name, sizeof(node_name), "%s", name);
+	snprintf(node_path, sizeof(node_path), "/dev/%s", node_name);
+	pci_address[0] = 0;
+	snprintf(link, sizeof(link), HSM_CLASS "/%s/device", node_name);
+	len = readlink(link, target, sizeof(target) - 1);
+	if (len > 0) {
+		const char *base;
+
+		target[len] = 0;
+		base = strrchr(target, '/');
+		snprintf(pci_address, sizeof(pci_address), "%.63s",
+			 base ? base + 1 : target);
+	}
+}
+
+void hsm_rescan(void)
+{
+	const char *wanted = getenv("AZIHSM_DEV");
+	char best[sizeof(node_name)] = "";
+	struct dirent *entry;
+	int lowest = INT_MAX;
+	DIR *dir;
+
+	node_name[0] = 0;
+	node_path[0] = 0;
+	pci_address[0] = 0;
+	dir = opendir(HSM_CLASS);
+	if (!dir)
+		return;
+	while ((entry = readdir(dir))) {
+		int number = node_number(entry->d_name);
+
+		if (wanted && strcmp(wanted, entry->d_name))
+			continue;
+		if (number >= 0 && number < lowest) {
+			lowest = number;
+			snprintf(best, sizeof(best), "%.63s", entry->d_name);
+		}
+	}
+	closedir(dir);
+	if (best[0])
+		use_node(best);
+}
+
+const char *hsm_name(void)
+{
+	if (!node_name[0])
+		hsm_rescan();
+	return node_name[0] ? node_name : NULL;
+}
+
+const char *hsm_path(void)
+{
+	hsm_name();
+	return node_path;
+}
+
+const char *hsm_pci_address(void)
+{
+	hsm_name();
+	return pci_address;
+}
+
+int hsm_open(void)
+{
+	int fd = open(hsm_path(), O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int do_ioctl(int fd, unsigned long cmd, void *arg)
+{
+	int ret = ioctl(fd, cmd, arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
+int hsm_cp(int fd, struct azihsm_cp_cmd *cmd)
+{
+	return do_ioctl(fd, AZIHSM_IOC_CP_CMD, cmd);
+}
+
+int hsm_gcm(int fd, struct azihsm_aes *cmd)
+{
+	return do_ioctl(fd, AZIHSM_IOC_AES_GCM, cmd);
+}
+
+int hsm_xts(int fd, struct azihsm_aes *cmd)
+{
+	return do_ioctl(fd, AZIHSM_IOC_AES_XTS, cmd);
+}
+
+int hsm_dev_info(int fd, struct azihsm_dev_info *info)
+{
+	memset(info, 0, sizeof(*info));
+	info->argsz = sizeof(*info);
+	return do_ioctl(fd, AZIHSM_IOC_DEV_INFO, info);
+}
+
+int hsm_reset(int fd, __u32 type)
+{
+	struct azihsm_reset reset = {
+		.hdr.size = sizeof(reset),
+		.abort_type = type,
+	};
+	int ret = do_ioctl(fd, AZIHSM_IOC_RESET, &reset);
+
+	if (!ret && reset.abort_sts != AZIHSM_RESET_OK)
+		return -EREMOTEIO;
+	return ret;
+}
+
+int hsm_write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The device node: where it is, and its ioctls.
+ *
+ * The ioctl wrappers return 0, a negative errno, or what the ioctl returned if
+ * that is positive, which no ioctl of this driver may do.
+ */
+#ifndef AZIHSM_HSM_H
+#define AZIHSM_HSM_H
+
+#include <linux/azihsm.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define HSM_CLASS	"/sys/class/azihsm"
+#define HSM_DRIVER	"/sys/bus/pci/drivers/azihsm"
+
+/* Sessions that the device keeps per function. */
+#define HSM_SESSIONS	8
+
+/*
+ * Name of the node to test: the environment variable AZIHSM_DEV (a name such
+ * as "azihsm0"), else the node with the lowest number. NULL if there is none.
+ */
+const char *hsm_name(void);
+/* Path of the node, PCI address of its function. Both "" without a node. */
+const char *hsm_path(void);
+const char *hsm_pci_address(void);
+/* Looks for the node again; for use after the device was unbound or bound. */
+void hsm_rescan(void);
+
+/* Opens the node: a file descriptor or a negative errno. */
+int hsm_open(void);
+
+int hsm_cp(int fd, struct azihsm_cp_cmd *cmd);
+int hsm_gcm(int fd, struct azihsm_aes *cmd);
+int hsm_xts(int fd, struct azihsm_aes *cmd);
+int hsm_dev_info(int fd, struct azihsm_dev_info *info);
+/* Fails with -EREMOTEIO if the ioctl succeeded with a status. */
+int hsm_reset(int fd, __u32 type);
+
+/* Writes a string to a file: 0 or a negative errno. */
+int hsm_write_file(const char *path, const char *text);
+
+#endif /* AZIHSM_HSM_H */
