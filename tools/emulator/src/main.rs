@@ -1,3 +1,277 @@
-//! Placeholder.
+// SPDX-License-Identifier: GPL-2.0-or-later
 
-fn main() {}
+//! `azihsm-emulator`: an emulated Azure Integrated HSM for one vfio-user client.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use azihsm_emulator::config::Config;
+use azihsm_emulator::control_socket;
+use azihsm_emulator::device::{Device, FunctionConfig};
+use azihsm_emulator::function::Role;
+use azihsm_emulator::resources::RESOURCES;
+use azihsm_emulator::stats::{Snapshot, Stats};
+use azihsm_emulator::transport::{self, Backend};
+use azihsm_firmware::{Firmware, FunctionId};
+use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing_subscriber::EnvFilter;
+
+mod choice;
+
+/// Exit code when the host violated the protocol and `--strict` was given.
+const EXIT_VIOLATIONS: u8 = 3;
+/// How often the counters are written.
+const STATS_PERIOD: Duration = Duration::from_secs(1);
+
+/// Emulates the Azure Integrated HSM as a vfio-user device.
+///
+/// Serves one client (QEMU with -device vfio-user-pci and shared guest memory) and ends when the client disconnects.
+/// Exit codes: 0 all well, 1 error, 3 the host violated the protocol and --strict was given.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// UNIX socket to make for the vfio-user client
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+
+    /// Resources assigned at power-up; each is one control queue, two fast-path queues and seven bulk keys
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(0..=RESOURCES as i64))]
+    resources: u8,
+
+    /// End with exit code 3 if the host violated the protocol
+    #[arg(long)]
+    strict: bool,
+
+    /// File for the counters in JSON, rewritten every second and at the end
+    #[arg(long, value_name = "FILE")]
+    stats: Option<PathBuf>,
+
+    /// UNIX socket to make for control requests, one JSON object per line
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+
+    /// Firmware behind the queues: "model", or "unix:PATH" for another process
+    #[arg(long, value_name = "model|unix:PATH", default_value = "model")]
+    firmware: choice::Choice,
+
+    /// INSECURE, for tests only: 32 bytes in hexadecimal that every generated AES key is made of
+    #[arg(long, value_name = "HEX", value_parser = choice::parse_test_key)]
+    test_key: Option<choice::TestKey>,
+
+    /// Time from CC.EN = 1 to CSTS.RDY = 1, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 3)]
+    ready_delay: u64,
+
+    /// Time from CC.EN = 0 to CSTS.RDY = 0, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 3)]
+    disable_delay: u64,
+
+    /// Minimum time a command takes, in microseconds
+    #[arg(long, value_name = "US", default_value_t = 0)]
+    service_time: u64,
+
+    /// A subsystem reset clears CC.EN
+    #[arg(long)]
+    nssr_clears_enable: bool,
+
+    /// What to log, for instance "debug" or "azihsm_emulator=trace"
+    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    log: String,
+}
+
+/// Why the emulator comes to its end.
+enum End {
+    Disconnected(Result<()>),
+    Signal(i32),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("azihsm-emulator: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let filter = EnvFilter::try_new(&arguments.log).with_context(|| {
+        format!(
+            "--log {}: not a filter; try \"info\" or \"debug\"",
+            arguments.log
+        )
+    })?;
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .init();
+    if arguments.test_key.is_some() {
+        eprintln!(
+            "azihsm-emulator: WARNING: --test-key makes every key known. INSECURE, for tests only."
+        );
+    }
+    let firmware = arguments.firmware.start(arguments.test_key)?;
+    let stats = Arc::new(Stats::default());
+    let device = start_device(arguments, firmware, &stats)?;
+    let snapshot = snapshots(arguments, &device);
+    // Before the socket is there: whoever sees it may take the file for granted.
+    if let Some(path) = &arguments.stats {
+        write_stats(&snapshot(), path)?;
+    }
+    let _control = arguments
+        .control
+        .as_deref()
+        .map(|path| start_control(path, &device, snapshots(arguments, &device)));
+    let _control = _control.transpose()?;
+    let server = transport::listen(&arguments.socket)?;
+    let _socket = Remove(&arguments.socket);
+
+    let (ended, end) = mpsc::channel();
+    watch_signals(ended.clone())?;
+    let mut backend = Backend::new(Arc::clone(&device), Arc::clone(&device.functions()[0]));
+    thread::Builder::new()
+        .name("vfio-user".to_owned())
+        .spawn(move || {
+            let result = server
+                .run(&mut backend)
+                .context("the vfio-user connection failed");
+            let _ = ended.send(End::Disconnected(result));
+        })?;
+
+    let end = loop {
+        match end.recv_timeout(STATS_PERIOD) {
+            Ok(end) => break end,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break End::Disconnected(Ok(())),
+        }
+        if let Some(path) = &arguments.stats {
+            write_stats(&snapshot(), path)?;
+        }
+    };
+    finish(arguments, end, &snapshot())
+}
+
+fn start_device(
+    arguments: &Arguments,
+    firmware: Arc<dyn Firmware>,
+    stats: &Arc<Stats>,
+) -> Result<Arc<Device>> {
+    let config = Config {
+        ready_delay: Duration::from_millis(arguments.ready_delay),
+        disable_delay: Duration::from_millis(arguments.disable_delay),
+        service_time: Duration::from_micros(arguments.service_time),
+        strict: arguments.strict,
+        nssr_clears_enable: arguments.nssr_clears_enable,
+        ..Config::default()
+    };
+    // Without an SR-IOV capability a driver takes the function for a VF: so it is one, with resources from the start.
+    let function = FunctionConfig {
+        id: FunctionId(1),
+        role: Role::Vf,
+        resources: arguments.resources.into(),
+    };
+    let device = Device::new(config, firmware, Arc::clone(stats), &[function])
+        .context("cannot start the device")?;
+    Ok(Arc::new(device))
+}
+
+/// Returns what takes a snapshot of the counters.
+fn snapshots(
+    arguments: &Arguments,
+    device: &Arc<Device>,
+) -> impl Fn() -> Snapshot + Send + Sync + use<> {
+    let device = Arc::clone(device);
+    let firmware = arguments.firmware.to_string();
+    let (insecure, strict) = (arguments.test_key.is_some(), arguments.strict);
+    move || {
+        device
+            .stats()
+            .snapshot(device.sessions(), &firmware, insecure, strict)
+    }
+}
+
+fn start_control<'a>(
+    path: &'a Path,
+    device: &Arc<Device>,
+    snapshot: impl Fn() -> Snapshot + Send + Sync + 'static,
+) -> Result<Remove<'a>> {
+    let source = control_socket::Source {
+        device: Arc::clone(device),
+        snapshot: Box::new(snapshot),
+    };
+    control_socket::serve(path, Arc::new(source))?;
+    Ok(Remove(path))
+}
+
+fn watch_signals(ended: mpsc::Sender<End>) -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                let _ = ended.send(End::Signal(signal));
+            }
+        })?;
+    Ok(())
+}
+
+fn write_stats(snapshot: &Snapshot, path: &Path) -> Result<()> {
+    snapshot.write(path).with_context(|| {
+        format!(
+            "cannot write the counters to {}: its folder must exist and be writable",
+            path.display()
+        )
+    })
+}
+
+/// Reports how the run went.
+fn finish(arguments: &Arguments, end: End, snapshot: &Snapshot) -> Result<ExitCode> {
+    if let Some(path) = &arguments.stats {
+        write_stats(snapshot, path)?;
+    }
+    match end {
+        End::Disconnected(result) => result?,
+        End::Signal(signal) => tracing::info!("ended by signal {signal}"),
+    }
+    for text in &snapshot.internal_errors {
+        eprintln!("azihsm-emulator: internal error: {text}");
+    }
+    if !snapshot.internal_errors.is_empty() || snapshot.private_guest_memory {
+        return Ok(ExitCode::FAILURE);
+    }
+    if snapshot.violations > 0 {
+        let what = if arguments.strict { "error" } else { "note" };
+        eprintln!(
+            "azihsm-emulator: {what}: the host violated the protocol {} times",
+            snapshot.violations
+        );
+        for text in &snapshot.violation_list {
+            eprintln!("  {text}");
+        }
+        if arguments.strict {
+            return Ok(ExitCode::from(EXIT_VIOLATIONS));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Removes a socket at the end.
+struct Remove<'a>(&'a Path);
+
+impl Drop for Remove<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.0);
+    }
+}

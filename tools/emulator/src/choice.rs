@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The choice of the firmware on the command line.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use azihsm_firmware::{
+    ControlRequest, ControlResponse, FastRequest, FastResponse, Firmware, FunctionId, SessionInfo,
+    SessionResult, StateChange, Undo,
+};
+
+/// The 32 bytes of an insecure test key.
+pub type TestKey = [u8; 32];
+
+/// Which firmware runs behind the queues.
+#[derive(Clone, Debug)]
+pub enum Choice {
+    /// The model that is part of the emulator.
+    Model,
+    /// Another process, behind a UNIX socket.
+    Remote(PathBuf),
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            _ if text == "model" => Ok(Choice::Model),
+            Some(path) if !path.is_empty() => Ok(Choice::Remote(path.into())),
+            _ => Err(
+                "give \"model\", or \"unix:\" and the path of a socket on which a firmware listens"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Choice::Model => f.write_str("model"),
+            Choice::Remote(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Choice {
+    /// Starts or connects the firmware.
+    pub fn start(&self, _test_key: Option<TestKey>) -> Result<Arc<dyn Firmware>> {
+        match self {
+            Choice::Model => Ok(Arc::new(Absent)),
+            Choice::Remote(_) => bail!("remote firmware is not part of this build yet"),
+        }
+    }
+}
+
+/// Parses `--test-key`.
+pub fn parse_test_key(text: &str) -> Result<TestKey, String> {
+    let mut key = [0; 32];
+    hex::decode_to_slice(text, &mut key).map_err(|error| {
+        format!("{error}; give 64 hexadecimal digits, the 32 bytes of an AES-256 key")
+    })?;
+    Ok(key)
+}
+
+/// Stands in until the model lands: every command ends with an internal error.
+struct Absent;
+
+impl Firmware for Absent {
+    fn control(&self, _: FunctionId, _: ControlRequest) -> ControlResponse {
+        ControlResponse {
+            status: 7,
+            ..Default::default()
+        }
+    }
+
+    fn undo(&self, _: FunctionId, _: Undo) {}
+
+    fn flush(&self, _: FunctionId, _: u16) -> (u16, SessionResult) {
+        (0, SessionResult::default())
+    }
+
+    fn fast(&self, _: FunctionId, _: FastRequest) -> FastResponse {
+        FastResponse {
+            status: 3,
+            error: 10,
+            ..Default::default()
+        }
+    }
+
+    fn state(&self, _: FunctionId, _: StateChange) {}
+
+    fn sessions(&self, _: FunctionId) -> Vec<SessionInfo> {
+        Vec::new()
+    }
+}

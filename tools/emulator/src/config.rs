@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Settings of the emulated device that its specification leaves open.
+
+use std::time::Duration;
+
+/// How the device behaves where the specification leaves a choice.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Time from CC.EN = 1 to CSTS.RDY = 1.
+    pub ready_delay: Duration,
+    /// Time from CC.EN = 0, or a reset, to CSTS.RDY = 0.
+    pub disable_delay: Duration,
+    /// Minimum time that a command takes.
+    pub service_time: Duration,
+    /// Refuse what the device tolerates although no correct driver does it.
+    pub strict: bool,
+    /// Clear CC.EN when the subsystem reset signature is written (section 2, open point 2).
+    pub nssr_clears_enable: bool,
+    /// Serial number reported by Identify; at most 32 bytes are used.
+    pub serial: String,
+    /// Firmware revision reported by Identify; at most 32 bytes are used.
+    pub firmware_revision: String,
+    /// Security version number reported by Identify.
+    pub svn: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            ready_delay: Duration::from_millis(3),
+            disable_delay: Duration::from_millis(3),
+            service_time: Duration::ZERO,
+            strict: false,
+            nssr_clears_enable: false,
+            serial: "EMULATED-HSM-0000000000000001".to_owned(),
+            firmware_revision: concat!("emulator-", env!("CARGO_PKG_VERSION")).to_owned(),
+            svn: 1,
+        }
+    }
+}

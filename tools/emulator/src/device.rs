@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The device behind its functions: resources, firmware, settings, counters, and the thread of the state machine.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use azihsm_firmware::{Firmware, FunctionId};
+use parking_lot::Mutex;
+
+use crate::config::Config;
+use crate::controller::{Event, Machine};
+use crate::function::{Function, Role};
+use crate::resources::Resources;
+use crate::stats::Stats;
+
+/// Longest time a reset by the client may take; QEMU gives up on its server after 5 s.
+const RESET_LIMIT: Duration = Duration::from_secs(3);
+
+/// What all functions share.
+pub struct Core {
+    pub(crate) config: Config,
+    pub(crate) firmware: Arc<dyn Firmware>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) resources: Mutex<Resources>,
+    functions: OnceLock<Vec<Weak<Function>>>,
+    events: Mutex<Sender<Event>>,
+}
+
+impl Core {
+    /// Queues an event for the state machine.
+    pub(crate) fn send(&self, event: Event) {
+        // The receiver lives as long as the device; after that nobody is left to care.
+        let _ = self.events.lock().send(event);
+    }
+
+    /// Returns a function by its controller id, if the device has it.
+    pub(crate) fn function(&self, id: FunctionId) -> Option<Arc<Function>> {
+        self.functions
+            .get()?
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|f| f.id() == id)
+    }
+
+    /// Calls the firmware; a panic there ends the command, not the queue.
+    pub(crate) fn call<T>(&self, what: &str, call: impl FnOnce(&dyn Firmware) -> T) -> Option<T> {
+        let result = catch_unwind(AssertUnwindSafe(|| call(&*self.firmware)));
+        if result.is_err() {
+            self.stats
+                .internal_error(format!("the firmware panicked in {what}"));
+        }
+        result.ok()
+    }
+}
+
+/// A function to create.
+#[derive(Clone, Copy, Debug)]
+pub struct FunctionConfig {
+    /// Controller id.
+    pub id: FunctionId,
+    /// PF or VF.
+    pub role: Role,
+    /// Resources assigned at power-up.
+    pub resources: usize,
+}
+
+/// The emulated device.
+pub struct Device {
+    core: Arc<Core>,
+    functions: Vec<Arc<Function>>,
+    machine: Option<JoinHandle<()>>,
+}
+
+impl Device {
+    /// Powers up a device with the given functions.
+    ///
+    /// # Errors
+    ///
+    /// The thread of the state machine cannot be created.
+    pub fn new(
+        config: Config,
+        firmware: Arc<dyn Firmware>,
+        stats: Arc<Stats>,
+        functions: &[FunctionConfig],
+    ) -> std::io::Result<Self> {
+        let (events, receiver) = mpsc::channel();
+        let core = Arc::new(Core {
+            config,
+            firmware,
+            stats,
+            resources: Mutex::default(),
+            functions: OnceLock::new(),
+            events: Mutex::new(events),
+        });
+        let functions: Vec<Arc<Function>> = functions
+            .iter()
+            .map(|f| Arc::new(Function::new(f.id, f.role, f.resources, Arc::clone(&core))))
+            .collect();
+        let _ = core
+            .functions
+            .set(functions.iter().map(Arc::downgrade).collect());
+        let machine = Machine::new(Arc::clone(&core), functions.clone());
+        machine.power_up();
+        let machine = thread::Builder::new()
+            .name("controller".to_owned())
+            .spawn(move || machine.run(&receiver))?;
+        Ok(Device {
+            core,
+            functions,
+            machine: Some(machine),
+        })
+    }
+
+    /// Returns the functions in the order they were given.
+    pub fn functions(&self) -> &[Arc<Function>] {
+        &self.functions
+    }
+
+    /// Returns the counters.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.core.stats
+    }
+
+    /// Returns the number of sessions that all functions hold.
+    pub fn sessions(&self) -> u64 {
+        self.functions
+            .iter()
+            .map(|f| f.sessions().len() as u64)
+            .sum()
+    }
+
+    /// Resets everything, as a power cycle does, and waits until that is done.
+    ///
+    /// # Errors
+    ///
+    /// The device does not come to rest in time.
+    pub fn power_cycle(&self) -> std::io::Result<()> {
+        for function in &self.functions {
+            function.abandon_queues(|_| true);
+        }
+        let (reply, done) = mpsc::channel();
+        self.core.send(Event::PowerCycle(reply));
+        done.recv_timeout(RESET_LIMIT).map_err(|_| {
+            std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                "the device does not finish its reset",
+            )
+        })
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        for function in &self.functions {
+            function.abandon_queues(|_| true);
+        }
+        self.core.send(Event::Stop);
+        if let Some(machine) = self.machine.take() {
+            let _ = machine.join();
+        }
+        for function in &self.functions {
+            function.abandon_queues(|_| true);
+        }
+    }
+}

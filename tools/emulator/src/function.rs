@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! One PCI function: its registers, queues, interrupts and guest memory, and the threads that serve its queues.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use azihsm_firmware::{FunctionId, SessionInfo};
+use parking_lot::{Mutex, RwLock};
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::controller::{Event, RegisterEffect, Registers};
+use crate::cq::{Cq, Posted};
+use crate::device::Core;
+use crate::fields::u16_at;
+use crate::interrupts::Interrupts;
+use crate::memory::GuestMemory;
+use crate::pci::{BAR_SIZE, ConfigSpace, Effect};
+use crate::queue::{Class, Sq};
+use crate::stats::Stats;
+use crate::{admin, control, fast};
+
+/// Whether a function is the PF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The physical function; it alone distributes resources.
+    Pf,
+    /// A virtual function, or a function that stands alone and cannot be told from one.
+    Vf,
+}
+
+/// Why a transfer was not done; a violation by the host has been recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DmaFailed;
+
+/// The queues of a function.
+#[derive(Default)]
+pub struct Queues {
+    /// Submission queues by id.
+    pub sqs: BTreeMap<u16, Arc<Sq>>,
+    /// Completion queues by id.
+    pub cqs: BTreeMap<u16, Arc<Cq>>,
+    /// Whether queues may be created.
+    pub up: bool,
+}
+
+/// A completion entry of either format; SQ head, SQ id and phase are filled in when it is posted.
+#[derive(Clone, Copy, Debug)]
+pub struct Cqe {
+    /// The entry; only the first bytes are used if the format is the short one.
+    pub bytes: [u8; 64],
+    /// Whether the status in it is not "success".
+    pub failed: bool,
+}
+
+/// One PCI function of the device.
+pub struct Function {
+    id: FunctionId,
+    role: Role,
+    initial_resources: usize,
+    pub(crate) core: Arc<Core>,
+    /// Guest memory the function may reach.
+    pub memory: GuestMemory,
+    /// Interrupt vectors.
+    pub interrupts: Interrupts,
+    pub(crate) registers: Mutex<Registers>,
+    pub(crate) queues: RwLock<Queues>,
+    config_space: Mutex<ConfigSpace>,
+    /// BAR4: the client emulates the MSI-X table, this only keeps what is written.
+    msix_table: Mutex<Box<[u8; BAR_SIZE]>>,
+}
+
+impl Function {
+    pub(crate) fn new(
+        id: FunctionId,
+        role: Role,
+        initial_resources: usize,
+        core: Arc<Core>,
+    ) -> Self {
+        Function {
+            id,
+            role,
+            initial_resources,
+            core,
+            memory: GuestMemory::default(),
+            interrupts: Interrupts::default(),
+            registers: Mutex::default(),
+            queues: RwLock::default(),
+            config_space: Mutex::new(ConfigSpace::new(0xa215_4800_0000_0000 | u64::from(id.0))),
+            msix_table: Mutex::new(Box::new([0; BAR_SIZE])),
+        }
+    }
+
+    /// Returns the controller id.
+    pub fn id(&self) -> FunctionId {
+        self.id
+    }
+
+    /// Returns whether this is the PF or a VF.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Returns the number of resources the function has at power-up.
+    pub fn initial_resources(&self) -> usize {
+        self.initial_resources
+    }
+
+    /// Returns the device's settings.
+    pub fn config(&self) -> &Config {
+        &self.core.config
+    }
+
+    /// Returns the device's counters.
+    pub fn stats(&self) -> &Stats {
+        &self.core.stats
+    }
+
+    /// Returns the sessions the function holds.
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        self.core.firmware.sessions(self.id)
+    }
+
+    /// Returns how many resources the function owns.
+    pub fn resource_count(&self) -> usize {
+        self.core.resources.lock().count(self.id)
+    }
+
+    /// Reads the configuration space.
+    pub fn config_read(&self, offset: usize, data: &mut [u8]) {
+        self.config_space.lock().read(offset, data);
+    }
+
+    /// Writes the configuration space; may start a function level reset.
+    pub fn config_write(&self, offset: usize, data: &[u8]) {
+        let effect = self.config_space.lock().write(offset, data);
+        if effect == Effect::FunctionReset {
+            tracing::info!(function = self.id.0, "function level reset");
+            self.config_space.lock().reset();
+            // Section 2: the reset does not wait for CP commands.
+            self.abandon_queues(|class| class != Class::Fp);
+            self.core.send(Event::FunctionReset(self.id));
+        }
+    }
+
+    /// Restores the power-up values of the configuration space and of the MSI-X table.
+    pub(crate) fn reset_config_space(&self) {
+        self.config_space.lock().reset();
+        self.msix_table.lock().fill(0);
+    }
+
+    /// Reads BAR0.
+    pub fn register_read(&self, offset: usize, data: &mut [u8]) {
+        self.registers.lock().read(offset, data);
+    }
+
+    /// Writes BAR0.
+    pub fn register_write(&self, offset: usize, data: &[u8]) {
+        let effect = self.registers.lock().write(offset, data);
+        match effect {
+            RegisterEffect::None => {}
+            RegisterEffect::EnableChanged => self.core.send(Event::Look(self.id)),
+            RegisterEffect::SubsystemReset => self.core.send(Event::SubsystemReset(self.id)),
+            RegisterEffect::BadAccess => self.stats().violation(format!(
+                "function {}: write of {} bytes at offset {offset:#x} of BAR0: registers are accessed in aligned words \
+                 of 4 or 8 bytes",
+                self.id.0,
+                data.len()
+            )),
+        }
+    }
+
+    /// Reads BAR4.
+    pub fn msix_read(&self, offset: usize, data: &mut [u8]) {
+        let table = self.msix_table.lock();
+        for (i, byte) in data.iter_mut().enumerate() {
+            *byte = table.get(offset + i).copied().unwrap_or(0);
+        }
+    }
+
+    /// Writes BAR4.
+    pub fn msix_write(&self, offset: usize, data: &[u8]) {
+        let mut table = self.msix_table.lock();
+        for (at, &byte) in (offset..BAR_SIZE).zip(data) {
+            table[at] = byte;
+        }
+    }
+
+    /// Writes BAR2, the doorbells; they read as zero.
+    pub fn doorbell_write(&self, offset: usize, data: &[u8]) {
+        let Ok(value) = <[u8; 4]>::try_from(data).map(u32::from_le_bytes) else {
+            return self
+                .doorbell_violation(offset, format!("access of {} bytes, not 4", data.len()));
+        };
+        let id = (offset / 8) as u16;
+        match offset % 8 {
+            0 => {
+                self.stats().doorbell_writes_sq.inc();
+                match self.sq(id).map(|sq| sq.ring(value)) {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => {
+                        self.doorbell_violation(offset, format!("SQ {id}: {error}"))
+                    }
+                    None => self.doorbell_violation(
+                        offset,
+                        format!("SQ {id} does not exist (value {value})"),
+                    ),
+                }
+            }
+            4 => {
+                self.stats().doorbell_writes_cq.inc();
+                match self.cq(id).map(|cq| cq.ring(value)) {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => {
+                        self.doorbell_violation(offset, format!("CQ {id}: {error}"))
+                    }
+                    None => self.doorbell_violation(
+                        offset,
+                        format!("CQ {id} does not exist (value {value})"),
+                    ),
+                }
+            }
+            _ => self.doorbell_violation(offset, "not aligned to 4 bytes".to_owned()),
+        }
+    }
+
+    fn doorbell_violation(&self, offset: usize, text: String) {
+        self.stats().violation(format!(
+            "function {}: doorbell {offset:#x}: {text}",
+            self.id.0
+        ));
+    }
+
+    /// Returns a submission queue.
+    pub fn sq(&self, id: u16) -> Option<Arc<Sq>> {
+        self.queues.read().sqs.get(&id).cloned()
+    }
+
+    /// Returns a completion queue.
+    pub fn cq(&self, id: u16) -> Option<Arc<Cq>> {
+        self.queues.read().cqs.get(&id).cloned()
+    }
+
+    /// Starts the threads that serve a queue: as many as the class has credit.
+    pub(crate) fn serve(self: &Arc<Self>, sq: &Arc<Sq>) -> std::io::Result<()> {
+        for worker in 0..sq.class().credit() {
+            let (function, queue) = (Arc::clone(self), Arc::clone(sq));
+            let name = format!("f{}q{}w{worker}", self.id.0, sq.id());
+            if let Err(error) = thread::Builder::new()
+                .name(name)
+                .spawn(move || function.work(&queue))
+            {
+                sq.close(crate::queue::Closing::Teardown);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves a queue until it is closed.
+    fn work(&self, sq: &Sq) {
+        while let Some(fetched) = sq.fetch(&self.memory) {
+            match fetched {
+                Ok(entry) => self.run(sq, &entry),
+                Err(error) => self
+                    .stats()
+                    .violation(format!("{}: fetch of a command: {error}", self.name(sq))),
+            }
+            sq.retire();
+        }
+    }
+
+    fn run(&self, sq: &Sq, entry: &[u8; crate::queue::SQE_MAX]) {
+        let stats = self.stats();
+        let due = Instant::now() + self.config().service_time;
+        stats.dma_bytes_read.add(sq.class().sqe_size() as u64);
+        let (commands, failed, cqe) = match sq.class() {
+            Class::Admin => (
+                &stats.commands_admin,
+                &stats.failed_admin,
+                admin::execute as fn(&Self, &Sq, &[u8]) -> _,
+            ),
+            Class::Cp => (&stats.commands_cp, &stats.failed_cp, control::execute as _),
+            Class::Fp => (&stats.commands_fp, &stats.failed_fp, fast::execute as _),
+        };
+        commands.inc();
+        let cqe: Cqe = cqe(self, sq, entry);
+        if cqe.failed {
+            failed.inc();
+        }
+        let left = due.saturating_duration_since(Instant::now());
+        if left > Duration::ZERO {
+            thread::sleep(left);
+        }
+        self.complete(sq, cqe);
+    }
+
+    /// Posts a completion and sends its interrupt. It goes to the CQ with the id of the SQ (section 3.1).
+    fn complete(&self, sq: &Sq, mut cqe: Cqe) {
+        let Some(_permit) = sq.permit() else { return };
+        let Some(cq) = self.cq(sq.id()) else {
+            tracing::debug!("{}: completion lost, there is no such CQ", self.name(sq));
+            return;
+        };
+        let entry = &mut cqe.bytes[..cq.entry_size()];
+        match cq.post(
+            &self.memory,
+            entry,
+            || sq.head(),
+            sq.id(),
+            || self.stats().cq_stalls.inc(),
+        ) {
+            Posted::Written => {
+                self.stats().dma_bytes_written.add(entry.len() as u64);
+                if cq
+                    .vector()
+                    .is_some_and(|vector| self.interrupts.fire(vector))
+                {
+                    self.stats().interrupts.inc();
+                }
+            }
+            Posted::Dropped => {
+                tracing::debug!("{}: completion dropped, the queue is gone", self.name(sq))
+            }
+            Posted::Failed(error) => {
+                self.stats()
+                    .violation(format!("{}: write of a completion: {error}", self.name(sq)));
+            }
+        }
+    }
+
+    fn name(&self, sq: &Sq) -> String {
+        format!("function {}: {} queue {}", self.id.0, sq.class(), sq.id())
+    }
+
+    /// Reads host memory for a command of `sq`; `what` says for what.
+    pub(crate) fn dma_read(
+        &self,
+        sq: &Sq,
+        sqe: &[u8],
+        what: &str,
+        address: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), DmaFailed> {
+        let _permit = sq.permit().ok_or(DmaFailed)?;
+        self.memory
+            .read(address, buffer)
+            .map_err(|error| self.dma_violation(sq, sqe, what, &error))?;
+        self.stats().dma_bytes_read.add(buffer.len() as u64);
+        Ok(())
+    }
+
+    /// Writes host memory for a command of `sq`; `what` says what.
+    pub(crate) fn dma_write(
+        &self,
+        sq: &Sq,
+        sqe: &[u8],
+        what: &str,
+        address: u64,
+        data: &[u8],
+    ) -> Result<(), DmaFailed> {
+        let _permit = sq.permit().ok_or(DmaFailed)?;
+        self.memory
+            .write(address, data)
+            .map_err(|error| self.dma_violation(sq, sqe, what, &error))?;
+        self.stats().dma_bytes_written.add(data.len() as u64);
+        Ok(())
+    }
+
+    fn dma_violation(
+        &self,
+        sq: &Sq,
+        sqe: &[u8],
+        what: &str,
+        error: &crate::memory::DmaError,
+    ) -> DmaFailed {
+        let cid = u16_at(sqe, if sq.class() == Class::Fp { 6 } else { 2 });
+        self.stats()
+            .violation(format!("{}, command {cid}: {what}: {error}", self.name(sq)));
+        DmaFailed
+    }
+
+    /// Describes registers, sessions and queues, for people who look for a fault.
+    pub fn describe(&self) -> Value {
+        let registers = *self.registers.lock();
+        let sessions: Vec<Value> = self
+            .sessions()
+            .iter()
+            .map(|s| json!({ "id": s.id, "needs_renegotiation": s.needs_renegotiation }))
+            .collect();
+        let queues = self.queues.read();
+        let sqs: Vec<Value> = queues
+            .sqs
+            .values()
+            .map(|sq| {
+                let (size, head, tail, in_flight) = sq.indexes();
+                json!({ "id": sq.id(), "size": size, "head": head, "tail": tail, "in_flight": in_flight })
+            })
+            .collect();
+        let cqs: Vec<Value> = queues
+            .cqs
+            .values()
+            .map(|cq| {
+                let (size, head, tail, phase) = cq.indexes();
+                json!({
+                    "id": cq.id(), "size": size, "head": head, "tail": tail, "phase": u8::from(phase),
+                    "vector": cq.vector(),
+                })
+            })
+            .collect();
+        json!({
+            "controller_id": self.id.0, "resources": self.resource_count(), "cc": registers.cc,
+            "ready": registers.ready, "fatal": registers.fatal, "sessions": sessions, "sqs": sqs, "cqs": cqs,
+        })
+    }
+
+    /// Closes queues without waiting: from here on nothing is written for them.
+    pub(crate) fn abandon_queues(&self, which: impl Fn(Class) -> bool) {
+        let queues = self.queues.read();
+        for (id, sq) in queues.sqs.iter().filter(|(_, sq)| which(sq.class())) {
+            if let Some(cq) = queues.cqs.get(id) {
+                cq.close();
+            }
+            sq.abandon();
+        }
+    }
+}

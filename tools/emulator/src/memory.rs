@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Guest memory: the only place that touches it.
+//!
+//! The map holds exactly the regions that the client has mapped and not yet unmapped. An access outside of them, or
+//! against the direction they were mapped for, fails without touching anything, as it would behind an IOMMU. A copy
+//! holds the map's lock, so that nothing is read or written any more once an unmap has been answered.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::Ordering;
+
+use parking_lot::RwLock;
+use thiserror::Error;
+use vm_memory::mmap::MmapRegion;
+use vm_memory::{Bytes, FileOffset, VolatileMemory};
+
+/// `f_type` of tmpfs, which backs memfds.
+const TMPFS_MAGIC: libc::c_long = 0x0102_1994;
+
+/// Why a transfer was refused.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{verb} of {len} bytes at {address:#x}: {reason}", verb = if *.write { "write" } else { "read" })]
+pub struct DmaError {
+    /// Whether the device wanted to write.
+    pub write: bool,
+    /// First address of the transfer.
+    pub address: u64,
+    /// Length of the transfer.
+    pub len: usize,
+    /// What is wrong with it.
+    pub reason: Refusal,
+}
+
+/// What is wrong with a refused transfer.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Refusal {
+    /// No live mapping covers the address.
+    #[error("address {0:#x} is not mapped for DMA")]
+    Unmapped(u64),
+    /// The mapping does not allow the direction.
+    #[error("the mapping at {0:#x} does not permit it")]
+    Direction(u64),
+    /// The client mapped the range without giving a file to map.
+    #[error("the memory at {0:#x} cannot be mapped into the emulator")]
+    Inaccessible(u64),
+    /// The range runs past the end of the address space.
+    #[error("the range wraps around")]
+    Wraps,
+}
+
+/// A failure to establish or remove a mapping.
+#[derive(Debug, Error)]
+pub enum MapError {
+    /// The range is empty or runs past the end of the address space.
+    #[error("invalid range {address:#x} + {size:#x}")]
+    Range {
+        /// First address.
+        address: u64,
+        /// Size in bytes.
+        size: u64,
+    },
+    /// A live mapping overlaps the range.
+    #[error("range {address:#x} + {size:#x} overlaps a live mapping")]
+    Overlap {
+        /// First address.
+        address: u64,
+        /// Size in bytes.
+        size: u64,
+    },
+    /// The file cannot be mapped.
+    #[error("cannot map guest memory")]
+    Mmap(#[from] vm_memory::mmap::MmapRegionError),
+}
+
+struct Mapping {
+    size: u64,
+    readable: bool,
+    writable: bool,
+    /// `None` if the client gave no file (ROMs and the like).
+    region: Option<MmapRegion>,
+}
+
+/// The part of the guest's physical memory that the function may reach.
+#[derive(Default)]
+pub struct GuestMemory {
+    mappings: RwLock<BTreeMap<u64, Mapping>>,
+}
+
+impl GuestMemory {
+    /// Adds a mapping of `size` bytes at `address`, backed by `file` from `offset` on.
+    pub fn map(
+        &self,
+        address: u64,
+        size: u64,
+        readable: bool,
+        writable: bool,
+        file: Option<(File, u64)>,
+    ) -> Result<(), MapError> {
+        let end = address
+            .checked_add(size)
+            .filter(|_| size > 0)
+            .ok_or(MapError::Range { address, size })?;
+        let length = usize::try_from(size).map_err(|_| MapError::Range { address, size })?;
+        let mut mappings = self.mappings.write();
+        let overlaps = mappings
+            .range(..end)
+            .next_back()
+            .is_some_and(|(&start, m)| start + m.size > address);
+        if overlaps {
+            return Err(MapError::Overlap { address, size });
+        }
+        let prot = if readable { libc::PROT_READ } else { 0 }
+            | if writable {
+                libc::PROT_READ | libc::PROT_WRITE
+            } else {
+                0
+            };
+        let region = match file {
+            Some((file, offset)) if prot != 0 => Some(MmapRegion::build(
+                Some(FileOffset::new(file, offset)),
+                length,
+                prot,
+                libc::MAP_SHARED | libc::MAP_NORESERVE,
+            )?),
+            _ => None,
+        };
+        mappings.insert(
+            address,
+            Mapping {
+                size,
+                readable,
+                writable,
+                region,
+            },
+        );
+        Ok(())
+    }
+
+    /// Removes the mappings that lie within `size` bytes from `address`, and returns how many those were.
+    pub fn unmap(&self, address: u64, size: u64) -> usize {
+        let end = address.saturating_add(size);
+        let mut mappings = self.mappings.write();
+        let gone: Vec<u64> = mappings
+            .range(address..end)
+            .filter(|&(&start, m)| start + m.size <= end)
+            .map(|(&start, _)| start)
+            .collect();
+        for start in &gone {
+            mappings.remove(start);
+        }
+        gone.len()
+    }
+
+    /// Removes all mappings.
+    pub fn unmap_all(&self) {
+        self.mappings.write().clear();
+    }
+
+    /// Reads `buffer.len()` bytes at `address`.
+    pub fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), DmaError> {
+        let len = buffer.len();
+        let mappings = self.mappings.read();
+        Self::check(&mappings, address, len, false)?;
+        Self::for_each_part(&mappings, address, len, |region, offset, range| {
+            region
+                .as_volatile_slice()
+                .read_slice(&mut buffer[range], offset)
+        })
+    }
+
+    /// Writes `data` at `address`.
+    pub fn write(&self, address: u64, data: &[u8]) -> Result<(), DmaError> {
+        let mappings = self.mappings.read();
+        Self::check(&mappings, address, data.len(), true)?;
+        Self::for_each_part(&mappings, address, data.len(), |region, offset, range| {
+            region.as_volatile_slice().write_slice(&data[range], offset)
+        })
+    }
+
+    /// Writes an entry so that its last two bytes, at an even address, become visible after all others.
+    pub fn write_entry(&self, address: u64, entry: &[u8]) -> Result<(), DmaError> {
+        let (body, last) = entry.split_at(entry.len() - 2);
+        let last_address = address.wrapping_add(body.len() as u64);
+        let mappings = self.mappings.read();
+        Self::check(&mappings, address, entry.len(), true)?;
+        Self::for_each_part(&mappings, address, body.len(), |region, offset, range| {
+            region.as_volatile_slice().write_slice(&body[range], offset)
+        })?;
+        Self::for_each_part(
+            &mappings,
+            last_address,
+            last.len(),
+            |region, offset, range| {
+                if range.len() == 2 && offset % 2 == 0 {
+                    let value = u16::from_le_bytes([last[0], last[1]]).to_le();
+                    region
+                        .as_volatile_slice()
+                        .store(value, offset, Ordering::Release)
+                } else {
+                    region.as_volatile_slice().write_slice(&last[range], offset)
+                }
+            },
+        )
+    }
+
+    /// Returns whether the memory at `address` is seen to be a private mapping of the client's.
+    ///
+    /// With `share=off` the guest's pages are copies that the file behind them never sees, so that file stays empty
+    /// although the guest has been running.
+    pub fn is_private(&self, address: u64) -> bool {
+        let mappings = self.mappings.read();
+        let Some((_, mapping)) = Self::find(&mappings, address) else {
+            return false;
+        };
+        let Some(file) = mapping.region.as_ref().and_then(|r| r.file_offset()) else {
+            return false;
+        };
+        let file = file.file();
+        is_tmpfs(file) && file.metadata().is_ok_and(|m| m.blocks() == 0)
+    }
+
+    fn find(mappings: &BTreeMap<u64, Mapping>, address: u64) -> Option<(u64, &Mapping)> {
+        let (&start, mapping) = mappings.range(..=address).next_back()?;
+        (address - start < mapping.size).then_some((start, mapping))
+    }
+
+    /// Checks a whole transfer before any of it is done.
+    fn check(
+        mappings: &BTreeMap<u64, Mapping>,
+        address: u64,
+        len: usize,
+        write: bool,
+    ) -> Result<(), DmaError> {
+        let refuse = |reason| DmaError {
+            write,
+            address,
+            len,
+            reason,
+        };
+        let end = address
+            .checked_add(len as u64)
+            .ok_or_else(|| refuse(Refusal::Wraps))?;
+        let mut at = address;
+        while at < end {
+            let (start, mapping) =
+                Self::find(mappings, at).ok_or_else(|| refuse(Refusal::Unmapped(at)))?;
+            if !(if write {
+                mapping.writable
+            } else {
+                mapping.readable
+            }) {
+                return Err(refuse(Refusal::Direction(at)));
+            }
+            if mapping.region.is_none() {
+                return Err(refuse(Refusal::Inaccessible(at)));
+            }
+            at = start + mapping.size;
+        }
+        Ok(())
+    }
+
+    /// Calls `copy` with the region, the offset in it and the range of the buffer for each part of a checked transfer.
+    fn for_each_part(
+        mappings: &BTreeMap<u64, Mapping>,
+        address: u64,
+        len: usize,
+        mut copy: impl FnMut(
+            &MmapRegion,
+            usize,
+            std::ops::Range<usize>,
+        ) -> Result<(), vm_memory::VolatileMemoryError>,
+    ) -> Result<(), DmaError> {
+        let mut done = 0;
+        while done < len {
+            let at = address + done as u64;
+            let inaccessible = || DmaError {
+                write: false,
+                address,
+                len,
+                reason: Refusal::Inaccessible(at),
+            };
+            let (start, mapping) = Self::find(mappings, at).ok_or_else(inaccessible)?;
+            let region = mapping.region.as_ref().ok_or_else(inaccessible)?;
+            let offset = (at - start) as usize;
+            let part = (region.size() - offset).min(len - done);
+            copy(region, offset, done..done + part).map_err(|_| inaccessible())?;
+            done += part;
+        }
+        Ok(())
+    }
+}
+
+fn is_tmpfs(file: &File) -> bool {
+    let mut stat = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: The descriptor is open and the buffer has the size of the structure.
+    let result = unsafe { libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) };
+    if result != 0 {
+        return false;
+    }
+    // SAFETY: The call succeeded, so it has filled the structure.
+    let stat = unsafe { stat.assume_init() };
+    stat.f_type == TMPFS_MAGIC
+}

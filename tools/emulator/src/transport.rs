@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! One function as a vfio-user device: regions, interrupts, DMA mappings, reset.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use vfio_bindings::bindings::vfio::{
+    VFIO_IRQ_INFO_EVENTFD, VFIO_IRQ_INFO_NORESIZE, VFIO_IRQ_SET_ACTION_TRIGGER,
+    VFIO_IRQ_SET_ACTION_TYPE_MASK, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_PCI_BAR0_REGION_INDEX,
+    VFIO_PCI_BAR2_REGION_INDEX, VFIO_PCI_BAR4_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX,
+    VFIO_PCI_MSIX_IRQ_INDEX, VFIO_PCI_NUM_IRQS, VFIO_PCI_NUM_REGIONS, VFIO_REGION_INFO_FLAG_READ,
+    VFIO_REGION_INFO_FLAG_WRITE, vfio_region_info,
+};
+use vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, Server, ServerBackend, ServerRegion};
+
+use crate::device::Device;
+use crate::function::Function;
+use crate::interrupts::VECTORS;
+use crate::pci::{BAR_SIZE, CONFIG_SIZE};
+
+/// Makes the socket and returns the server behind it; clients can connect when this returns.
+///
+/// # Errors
+///
+/// The socket cannot be made, for instance because there is a file of that name.
+pub fn listen(path: &Path) -> Result<Server> {
+    if path.exists() {
+        bail!(
+            "{} exists already: another emulator may be listening there (choose another path); if none is, a previous \
+             one was killed (remove the file)",
+            path.display()
+        );
+    }
+    let listener = UnixListener::bind(path).with_context(|| {
+        format!(
+            "cannot make the socket {}: its folder must exist and be writable",
+            path.display()
+        )
+    })?;
+    Ok(Server::from_owned_fd(
+        listener.into(),
+        true,
+        irqs(),
+        regions(),
+    ))
+}
+
+fn irqs() -> Vec<IrqInfo> {
+    (0..VFIO_PCI_NUM_IRQS)
+        .map(|index| {
+            let msix = index == VFIO_PCI_MSIX_IRQ_INDEX;
+            IrqInfo {
+                index,
+                flags: if msix {
+                    VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE
+                } else {
+                    0
+                },
+                count: if msix { VECTORS as u32 } else { 0 },
+            }
+        })
+        .collect()
+}
+
+fn region_size(index: u32) -> usize {
+    match index {
+        VFIO_PCI_BAR0_REGION_INDEX | VFIO_PCI_BAR2_REGION_INDEX | VFIO_PCI_BAR4_REGION_INDEX => {
+            BAR_SIZE
+        }
+        VFIO_PCI_CONFIG_REGION_INDEX => CONFIG_SIZE,
+        _ => 0,
+    }
+}
+
+fn regions() -> Vec<ServerRegion> {
+    (0..VFIO_PCI_NUM_REGIONS)
+        .map(|index| {
+            let size = region_size(index) as u64;
+            let flags = if size > 0 {
+                VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE
+            } else {
+                0
+            };
+            ServerRegion {
+                region_info: vfio_region_info {
+                    argsz: size_of::<vfio_region_info>() as u32,
+                    flags,
+                    index,
+                    size,
+                    ..Default::default()
+                },
+                sparse_areas: Vec::new(),
+                mmap_fd: None,
+            }
+        })
+        .collect()
+}
+
+/// The client's requests, carried out on one function.
+pub struct Backend {
+    device: Arc<Device>,
+    function: Arc<Function>,
+}
+
+impl Backend {
+    /// Serves `function` of `device`.
+    pub fn new(device: Arc<Device>, function: Arc<Function>) -> Self {
+        Backend { device, function }
+    }
+}
+
+/// Checks an access and returns its offset.
+fn checked(region: u32, offset: u64, len: usize) -> io::Result<usize> {
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    match offset.checked_add(len) {
+        Some(end) if end <= region_size(region) => Ok(offset),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("access of {len} bytes at {offset:#x} is outside of region {region}"),
+        )),
+    }
+}
+
+impl ServerBackend for Backend {
+    fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        let offset = checked(region, offset, data.len())?;
+        match region {
+            VFIO_PCI_BAR0_REGION_INDEX => self.function.register_read(offset, data),
+            VFIO_PCI_BAR4_REGION_INDEX => self.function.msix_read(offset, data),
+            VFIO_PCI_CONFIG_REGION_INDEX => self.function.config_read(offset, data),
+            // Doorbells cannot be read back.
+            _ => data.fill(0),
+        }
+        Ok(())
+    }
+
+    fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> io::Result<()> {
+        let offset = checked(region, offset, data.len())?;
+        match region {
+            VFIO_PCI_BAR0_REGION_INDEX => self.function.register_write(offset, data),
+            VFIO_PCI_BAR2_REGION_INDEX => self.function.doorbell_write(offset, data),
+            VFIO_PCI_BAR4_REGION_INDEX => self.function.msix_write(offset, data),
+            VFIO_PCI_CONFIG_REGION_INDEX => self.function.config_write(offset, data),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn dma_map(
+        &mut self,
+        flags: DmaMapFlags,
+        offset: u64,
+        address: u64,
+        size: u64,
+        fd: Option<File>,
+    ) -> io::Result<()> {
+        let (readable, writable) = (
+            flags.contains(DmaMapFlags::READ),
+            flags.contains(DmaMapFlags::WRITE),
+        );
+        tracing::debug!(
+            "map {address:#x} + {size:#x} read {readable} write {writable} file {}",
+            fd.is_some()
+        );
+        self.function
+            .memory
+            .map(
+                address,
+                size,
+                readable,
+                writable,
+                fd.map(|file| (file, offset)),
+            )
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+    }
+
+    fn dma_unmap(&mut self, flags: DmaUnmapFlags, address: u64, size: u64) -> io::Result<()> {
+        tracing::debug!("unmap {address:#x} + {size:#x}");
+        if flags.contains(DmaUnmapFlags::UNMAP_ALL) {
+            self.function.memory.unmap_all();
+            return Ok(());
+        }
+        match self.function.memory.unmap(address, size) {
+            0 => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("nothing is mapped at {address:#x} + {size:#x}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn reset(&mut self) -> io::Result<()> {
+        tracing::info!("reset by the client");
+        self.device.power_cycle()
+    }
+
+    fn set_irqs(
+        &mut self,
+        index: u32,
+        flags: u32,
+        start: u32,
+        count: u32,
+        fds: Vec<File>,
+    ) -> io::Result<()> {
+        tracing::debug!(
+            "set_irqs index {index} flags {flags:#x} start {start} count {count} fds {}",
+            fds.len()
+        );
+        if index != VFIO_PCI_MSIX_IRQ_INDEX
+            || flags & VFIO_IRQ_SET_ACTION_TYPE_MASK != VFIO_IRQ_SET_ACTION_TRIGGER
+        {
+            return Ok(());
+        }
+        if count == 0 {
+            self.function.interrupts.clear();
+            return Ok(());
+        }
+        let end = start
+            .checked_add(count)
+            .filter(|&end| end as usize <= VECTORS);
+        let end = end.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "no such interrupt vector")
+        })?;
+        let mut fds = fds.into_iter();
+        for vector in start..end {
+            let event = if flags & VFIO_IRQ_SET_DATA_EVENTFD != 0 {
+                fds.next()
+            } else {
+                None
+            };
+            if self.function.interrupts.set(vector as usize, event) {
+                self.function.stats().interrupts.inc();
+            }
+        }
+        Ok(())
+    }
+}
