@@ -119,9 +119,7 @@ fn write<T: kernel::transmute::AsBytes>(user: UserPtr, value: &T) -> Result {
 }
 
 /// Returns the controller unless the function is gone.
-fn present<'a, 'b>(
-    controller: Option<&'a Controller<'b>>,
-) -> Result<&'a Controller<'b>, Refusal> {
+fn present<'a, 'b>(controller: Option<&'a Controller<'b>>) -> Result<&'a Controller<'b>, Refusal> {
     controller.ok_or(Refusal::new(ENODEV, Ext::NOT_READY))
 }
 

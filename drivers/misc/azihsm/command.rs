@@ -24,10 +24,7 @@ use crate::{
         Queue, //
     },
     slot::Outcome,
-    wire::{
-        Cid,
-        QueueId, //
-    },
+    wire::Cid, //
 };
 
 /// A slot that belongs to the caller, with nothing at the device.
@@ -66,11 +63,6 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
     /// Returns the command id of the slot.
     pub(crate) fn cid(&self) -> Cid {
         self.cid
-    }
-
-    /// Returns the id of the slot's queue.
-    pub(crate) fn queue_id(&self) -> QueueId {
-        self.queue.id()
     }
 
     /// Returns the memory of the slot.
@@ -118,6 +110,9 @@ pub(crate) struct InFlight<'a, K: Kind, H: Host> {
     cid: Cid,
 }
 
+/// A command that ended: its slot, its outcome, and what was to be left behind.
+pub(crate) type Ended<'a, K, H> = (Slot<'a, K, H>, Outcome<CqeOf<K>>, <K as Kind>::Left);
+
 /// How a wait ended.
 pub(crate) enum Waited<'a, K: Kind, H: Host> {
     /// The command ended.
@@ -149,10 +144,7 @@ impl<'a, K: Kind, H: Host> InFlight<'a, K, H> {
     /// # Errors
     ///
     /// Gives everything back if the command has ended meanwhile.
-    pub(crate) fn leave(
-        self,
-        left: K::Left,
-    ) -> Result<(), (Slot<'a, K, H>, Outcome<CqeOf<K>>, K::Left)> {
+    pub(crate) fn leave(self, left: K::Left) -> Result<(), Ended<'a, K, H>> {
         match self.queue.leave(self.cid, left) {
             Some((outcome, left)) => Err((self.slot(), outcome, left)),
             None => Ok(()),

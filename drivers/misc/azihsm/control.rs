@@ -127,7 +127,10 @@ impl Controller<'_> {
 }
 
 /// Puts the request into the slot's memory and returns the submission entry.
-fn place(slot: &Slot<'_, Control, Controller<'_>>, request: &Request) -> Result<wire::Sqe, Refusal> {
+fn place(
+    slot: &Slot<'_, Control, Controller<'_>>,
+    request: &Request,
+) -> Result<wire::Sqe, Refusal> {
     let memory = slot.memory().map_err(|e| Refusal::new(e, Ext::OK))?;
     let buffer = |len, area| {
         let first = memory.address(area);

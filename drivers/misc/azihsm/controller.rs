@@ -324,9 +324,13 @@ impl<'bound> Controller<'bound> {
         let fast = self.queue_count(Class::Aes)?;
         let split = self.vectors.as_ref().ok_or(EINVAL)?;
         let mqes = self.capability()?.max_entries();
-        self.create_pool(&self.control, control, params::control_entries(), mqes, |i| {
-            split.control_vector(i)
-        })?;
+        self.create_pool(
+            &self.control,
+            control,
+            params::control_entries(),
+            mqes,
+            |i| split.control_vector(i),
+        )?;
         self.create_pool(&self.fast, fast, params::aes_entries(), mqes, |i| {
             split.aes_vector(i)
         })?;
@@ -353,7 +357,12 @@ impl<'bound> Controller<'bound> {
             // Interrupts of the queue are served from here on.
             pool.activate(index + 1);
             self.create_queue(queue, vector(index)).inspect_err(|e| {
-                dev_err!(self.pdev, "queue {} was not created: {:?}\n", queue.id().raw(), e)
+                dev_err!(
+                    self.pdev,
+                    "queue {} was not created: {:?}\n",
+                    queue.id().raw(),
+                    e
+                )
             })?;
         }
         pool.activate(count);

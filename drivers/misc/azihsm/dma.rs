@@ -141,7 +141,10 @@ impl SlotMemory {
         src: UserPtr,
         len: usize,
     ) -> Result {
-        let end = offset.checked_add(len).filter(|end| *end <= AREA).ok_or(ERANGE)?;
+        let end = offset
+            .checked_add(len)
+            .filter(|end| *end <= AREA)
+            .ok_or(ERANGE)?;
         self.claim(area, end);
         coherent::copy_from_user(&self.data, area.offset() + offset, src, len)
     }

@@ -206,7 +206,9 @@ impl Controller<'_> {
         match effect {
             Effect::Flush(id) => self.flush_or_defer(id),
             Effect::Mismatch => {
-                self.recovery.mismatches.add(1, kernel::sync::atomic::Relaxed);
+                self.recovery
+                    .mismatches
+                    .add(1, kernel::sync::atomic::Relaxed);
             }
             Effect::None | Effect::Opened(_) | Effect::Closed(_) => (),
         }

@@ -88,7 +88,6 @@ impl LifeCycle {
     }
 }
 
-#[cfg(CONFIG_KUNIT = "y")]
 #[kunit_tests(azihsm_lifecycle)]
 mod tests {
     use super::*;

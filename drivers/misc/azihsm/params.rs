@@ -22,7 +22,9 @@ pub(crate) fn command_timeout() -> Delta {
 
 fn entries(value: i32) -> u32 {
     // One slot less than entries; at least one slot.
-    u32::try_from(value).unwrap_or(0).clamp(2, u32::from(MAX_SLOTS) + 1)
+    u32::try_from(value)
+        .unwrap_or(0)
+        .clamp(2, u32::from(MAX_SLOTS) + 1)
 }
 
 /// Returns the number of entries of control-path rings.

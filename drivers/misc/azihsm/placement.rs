@@ -164,18 +164,9 @@ impl Pinned {
             return Ok(None);
         }
         let pinned = || -> Result<KBox<Self>> {
-            let source = Mapped::new(
-                dev,
-                request.src,
-                request.src_len,
-                DataDirection::ToDevice,
-            )?;
-            let destination = Mapped::new(
-                dev,
-                request.dst,
-                request.dst_len,
-                DataDirection::FromDevice,
-            )?;
+            let source = Mapped::new(dev, request.src, request.src_len, DataDirection::ToDevice)?;
+            let destination =
+                Mapped::new(dev, request.dst, request.dst_len, DataDirection::FromDevice)?;
             Ok(KBox::new(
                 Self {
                     source,

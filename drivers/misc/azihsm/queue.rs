@@ -157,7 +157,9 @@ impl CidSet {
     }
 
     fn contains(&self, cid: usize) -> bool {
-        self.0.get(cid / 64).is_some_and(|w| w & (1 << (cid % 64)) != 0)
+        self.0
+            .get(cid / 64)
+            .is_some_and(|w| w & (1 << (cid % 64)) != 0)
     }
 }
 
@@ -246,8 +248,10 @@ impl<K: Kind> Queue<K> {
     pub(crate) fn prepare(&self, polled: bool) -> Result {
         let mut state = self.state.lock();
         for i in 0..usize::from(self.size.entries()) {
-            io_project!(self.sq, [try: i]).copy_write(<K::Sqe as zerocopy::FromZeros>::new_zeroed());
-            io_project!(self.cq, [try: i]).copy_write(<CqeOf<K> as zerocopy::FromZeros>::new_zeroed());
+            io_project!(self.sq, [try: i])
+                .copy_write(<K::Sqe as zerocopy::FromZeros>::new_zeroed());
+            io_project!(self.cq, [try: i])
+                .copy_write(<CqeOf<K> as zerocopy::FromZeros>::new_zeroed());
         }
         state.sq = ring::Submission::new(self.size);
         state.cq = ring::Completion::new(self.size);

@@ -308,11 +308,7 @@ impl Controller<'_> {
         self.flush_deferred();
     }
 
-    fn reap_pool<K: Kind>(
-        &self,
-        pool: &Pool<K>,
-        reap: impl Fn(&Self, Outcome<CqeOf<K>>, K::Left),
-    ) {
+    fn reap_pool<K: Kind>(&self, pool: &Pool<K>, reap: impl Fn(&Self, Outcome<CqeOf<K>>, K::Left)) {
         for queue in pool.all() {
             while let Some((slot, outcome, left)) = Slot::leftover(self, queue) {
                 // The slot goes first: what is reaped may need one itself.
@@ -334,7 +330,10 @@ impl Controller<'_> {
             self.delete_queues();
         }
         if self.quiesce(ResetKind::Controller).is_err() {
-            dev_warn!(self.pdev, "device was not stopped, it is cut off from memory\n");
+            dev_warn!(
+                self.pdev,
+                "device was not stopped, it is cut off from memory\n"
+            );
         }
         self.recovery.reaper.retire();
         self.reap();

@@ -115,7 +115,7 @@ register! {
 
 // Every queue id has its doorbells, and all of them lie in the BAR.
 static_assert!(MAX_QUEUES == 512);
-static_assert!(MAX_QUEUES * 8 == BAR_LEN);
+static_assert!(MAX_QUEUES as usize * 8 == BAR_LEN);
 
 /// Returns the location of the tail doorbell of submission queue `id`.
 pub(crate) fn sq_tail(id: QueueId) -> Option<RegisterArrayLoc<SQ_TAIL>> {

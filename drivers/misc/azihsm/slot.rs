@@ -274,7 +274,6 @@ impl<C, L> Table<C, L> {
     }
 }
 
-#[cfg(CONFIG_KUNIT = "y")]
 #[kunit_tests(azihsm_slot)]
 mod tests {
     use super::*;

@@ -18,9 +18,6 @@ use kernel::{
 /// ioctl type of the HSM node.
 // CAST: A character of ASCII.
 pub(crate) const MAGIC: u32 = b'B' as u32;
-/// ioctl type of the management node.
-// CAST: A character of ASCII.
-pub(crate) const MGMT_MAGIC: u32 = b'A' as u32;
 
 /// Largest control command buffer in bytes, in each direction.
 pub(crate) const CP_MAX_LEN: u32 = 8192;
@@ -177,17 +174,6 @@ pub(crate) enum ResetStatus {
     Failed = 3,
     /// No such kind of reset.
     BadType = 4,
-}
-
-impl ResetStatus {
-    /// Returns what the ioctl returns.
-    pub(crate) fn result(self) -> Result {
-        match self {
-            Self::Done => Ok(()),
-            Self::Failed => Err(EIO),
-            Self::InProgress | Self::BadState | Self::BadType => Err(EINVAL),
-        }
-    }
 }
 
 /// AES-GCM parameters.
@@ -382,8 +368,6 @@ impl Ext {
     /// Success.
     pub(crate) const OK: Self = Self(0);
 
-    /// CP: out of memory.
-    pub(crate) const NO_MEMORY: Self = Self(1);
     /// CP: unknown command set.
     pub(crate) const CMDSET: Self = Self(2);
     /// CP: source too long.
@@ -526,7 +510,5 @@ mod tests {
         assert_eq!(kind(2), Some(ResetKind::Controller));
         assert_eq!(kind(3), None);
         assert_eq!(kind(u32::MAX), None);
-        assert_eq!(ResetStatus::Done.result(), Ok(()));
-        assert_eq!(ResetStatus::BadType.result(), Err(EINVAL));
     }
 }

@@ -217,7 +217,6 @@ impl<'bound> Vectors<'bound> {
     }
 }
 
-#[cfg(CONFIG_KUNIT = "y")]
 #[kunit_tests(azihsm_vectors)]
 mod tests {
     use super::*;

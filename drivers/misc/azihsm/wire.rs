@@ -15,7 +15,7 @@ pub(crate) mod identify;
 pub(crate) mod sgl;
 
 /// Number of doorbell pairs in BAR2, and so one more than the highest queue id.
-pub(crate) const MAX_QUEUES: usize = 512;
+pub(crate) const MAX_QUEUES: u16 = 512;
 
 /// Id of the first fast-path queue.
 const FIRST_AES: u16 = 256;
@@ -29,17 +29,6 @@ pub(crate) enum Class {
     Control,
     /// Fast-path (FP) queues, ids 256 to 511.
     Aes,
-}
-
-impl Class {
-    /// Returns whether the device accepts completion queues of this class on interrupt `vector`.
-    pub(crate) fn accepts_vector(self, vector: u16) -> bool {
-        match self {
-            Self::Admin => vector == 0,
-            Self::Control => (1..=15).contains(&vector),
-            Self::Aes => (16..=31).contains(&vector),
-        }
-    }
 }
 
 /// Id of a submission queue and of the completion queue with the same id.
@@ -67,7 +56,7 @@ impl QueueId {
 
     /// Returns the id of fast-path queue number `index`, counted from 0.
     pub(crate) fn aes(index: u16) -> Option<Self> {
-        if index < 256 {
+        if index < MAX_QUEUES - FIRST_AES {
             // INVARIANT: The id is at most 511.
             Some(Self(FIRST_AES + index))
         } else {
@@ -78,15 +67,6 @@ impl QueueId {
     /// Returns the id as it stands on the wire.
     pub(crate) fn raw(self) -> u16 {
         self.0
-    }
-
-    /// Returns the kind of queue that has this id.
-    pub(crate) fn class(self) -> Class {
-        match self.0 {
-            0 => Class::Admin,
-            1..FIRST_AES => Class::Control,
-            _ => Class::Aes,
-        }
     }
 }
 
@@ -148,7 +128,11 @@ pub(crate) struct Route {
 ///
 /// The last field of every implementor is a plain `status: u16` with the phase in bit 0.
 pub(crate) trait Cqe:
-    Copy + zerocopy::FromBytes + zerocopy::IntoBytes + kernel::transmute::AsBytes + kernel::transmute::FromBytes
+    Copy
+    + zerocopy::FromBytes
+    + zerocopy::IntoBytes
+    + kernel::transmute::AsBytes
+    + kernel::transmute::FromBytes
 {
     /// Returns which command completed and how the rings moved.
     fn route(&self) -> Route;
@@ -172,16 +156,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_have_a_class() {
-        assert_eq!(QueueId::ADMIN.class(), Class::Admin);
+    fn ids_are_those_of_the_device() {
+        assert_eq!(QueueId::ADMIN.raw(), 0);
         assert_eq!(QueueId::control(0).map(QueueId::raw), Some(1));
         assert_eq!(QueueId::control(254).map(QueueId::raw), Some(255));
-        assert_eq!(
-            QueueId::control(254).map(QueueId::class),
-            Some(Class::Control)
-        );
         assert_eq!(QueueId::aes(0).map(QueueId::raw), Some(256));
-        assert_eq!(QueueId::aes(0).map(QueueId::class), Some(Class::Aes));
         assert_eq!(QueueId::aes(255).map(QueueId::raw), Some(511));
     }
 
@@ -191,19 +170,5 @@ mod tests {
         assert!(QueueId::control(u16::MAX).is_none());
         assert!(QueueId::aes(256).is_none());
         assert!(QueueId::aes(u16::MAX).is_none());
-    }
-
-    #[test]
-    fn classes_share_no_vector() {
-        for vector in 0..64 {
-            let classes = [Class::Admin, Class::Control, Class::Aes];
-            let users = classes
-                .iter()
-                .filter(|class| class.accepts_vector(vector))
-                .count();
-            assert_eq!(users, usize::from(vector < 32));
-        }
-        assert!(Class::Control.accepts_vector(15));
-        assert!(Class::Aes.accepts_vector(16));
     }
 }

