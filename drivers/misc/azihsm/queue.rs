@@ -369,8 +369,10 @@ impl<K: Kind> Queue<K> {
                 (false, None) => done.wait_killable()?,
                 (_, Some(0)) => return Err(ETIMEDOUT),
                 (false, Some(jiffies)) => {
-                    done.wait_killable_timeout(jiffies)?;
-                    left = Some(0);
+                    // A signal may be that of an earlier command of the slot.
+                    if !done.wait_killable_timeout(jiffies)? {
+                        left = Some(0);
+                    }
                 }
                 (true, _) => {
                     // Completions raise no interrupt: look for them once in a jiffy.
