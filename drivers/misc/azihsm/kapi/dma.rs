@@ -157,8 +157,7 @@ impl UserMapping {
     ///
     /// - `EINVAL`: `dir` is not a direction, or lets the device write to pages pinned for reading.
     /// - `ENOMEM`: no memory for the table.
-    /// - `EIO`: the mapping failed; `EAGAIN` if that may be temporary; others as
-    ///   `dma_map_sgtable()` returns them.
+    /// - `EIO` and others: `dma_map_sgtable()` could not map it.
     pub(crate) fn new(
         dev: &Device<Bound>,
         mut pages: PinnedPages,

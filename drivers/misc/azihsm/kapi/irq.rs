@@ -66,8 +66,9 @@ pub(crate) fn local_spread(dev: &Device, index: u32) -> Option<CpuId> {
 
 /// Sends an interrupt to one CPU, and tells user space that this is where it should go.
 ///
-/// The interrupt is moved at once; the administrator, or a program that balances interrupts, may
-/// move it again. If the CPU goes offline, the kernel moves it.
+/// The interrupt is moved at once, or the next time it happens if the hardware does not allow more.
+/// The administrator, or a program that balances interrupts, may move it again. If the CPU goes
+/// offline, the kernel moves it.
 ///
 /// Dropping it takes the hint back and leaves the interrupt where it is. That has to come before the
 /// interrupt's handler is unregistered, which complains otherwise.

@@ -39,6 +39,9 @@ mod ffi {
     }
 }
 
+/// The most pages in a [`PinnedPages`]: what fits an allocation for the list of them.
+const MAX_PAGES: usize = i32::MAX as usize / size_of::<NonNull<bindings::page>>();
+
 /// What pinned memory is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -96,7 +99,7 @@ impl PinnedPages {
         if len == 0 {
             return Err(EINVAL);
         }
-        if i32::try_from(count).is_err() || addr.checked_add(len).is_none() {
+        if count > MAX_PAGES || addr.checked_add(len).is_none() {
             return Err(EFAULT);
         }
         // Kernel threads have no user memory, and pinning does not check for that.
@@ -121,7 +124,7 @@ impl PinnedPages {
         while this.pages.len() < count {
             let done = this.pages.len();
             let room = this.pages.spare_capacity_mut();
-            // CAST: `count` fits an `i32`, see above, and so does a part of it.
+            // CAST: `MAX_PAGES` fits an `i32`, and so does any part of it.
             let wanted = (count - done) as c_int;
 
             // SAFETY: There is room for `count - done` more pointers, and `NonNull` is a pointer.

@@ -23,6 +23,53 @@ use kernel::{
     types::Opaque, //
 };
 
+/// What an error did to the link to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChannelState {
+    /// The link works.
+    Normal,
+    /// Accesses to the device are blocked.
+    Frozen,
+    /// The device is lost.
+    PermanentFailure,
+}
+
+impl ChannelState {
+    /// Converts from the C value. What is not known is taken for the worst.
+    fn from_raw(state: bindings::pci_channel_state_t) -> Self {
+        match state {
+            bindings::pci_channel_io_normal => Self::Normal,
+            bindings::pci_channel_io_frozen => Self::Frozen,
+            _ => Self::PermanentFailure,
+        }
+    }
+}
+
+/// What a driver answers when it is asked how to recover from an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    /// It may recover without a reset.
+    CanRecover,
+    /// The link must be reset.
+    NeedReset,
+    /// The device is given up.
+    Disconnect,
+    /// The device has recovered.
+    Recovered,
+}
+
+impl Recovery {
+    /// Converts to the C value.
+    fn into_raw(self) -> bindings::pci_ers_result_t {
+        match self {
+            Self::CanRecover => bindings::pci_ers_result_PCI_ERS_RESULT_CAN_RECOVER,
+            Self::NeedReset => bindings::pci_ers_result_PCI_ERS_RESULT_NEED_RESET,
+            Self::Disconnect => bindings::pci_ers_result_PCI_ERS_RESULT_DISCONNECT,
+            Self::Recovered => bindings::pci_ers_result_PCI_ERS_RESULT_RECOVERED,
+        }
+    }
+}
+
 /// Optional callbacks of a PCI driver.
 ///
 /// The PCI core calls all of them with the device lock held, for a device the driver is bound to. So
@@ -45,6 +92,43 @@ pub(crate) trait Callbacks: pci::Driver {
         _this: Pin<&<Self as pci::Driver>::Data<'bound>>,
         _num_vfs: u32,
     ) -> Result<u32> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called when an error was found on the link to the device. Returns what to do about it.
+    ///
+    /// In state [`ChannelState::Normal`] the device can be accessed, otherwise it cannot. Without
+    /// this callback the kernel does not try to recover, and the others below are not called but for
+    /// the last two.
+    fn error_detected<'bound>(
+        _pdev: &'bound pci::Device<Core<'_>>,
+        _this: Pin<&<Self as pci::Driver>::Data<'bound>>,
+        _state: ChannelState,
+    ) -> Recovery {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called if no driver on the link asked for a reset, when the device can be accessed again.
+    fn mmio_enabled<'bound>(
+        _pdev: &'bound pci::Device<Core<'_>>,
+        _this: Pin<&<Self as pci::Driver>::Data<'bound>>,
+    ) -> Recovery {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called after the link was reset, to bring the device back.
+    fn slot_reset<'bound>(
+        _pdev: &'bound pci::Device<Core<'_>>,
+        _this: Pin<&<Self as pci::Driver>::Data<'bound>>,
+    ) -> Recovery {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called when recovery succeeded, to go on with normal work.
+    fn resume<'bound>(
+        _pdev: &'bound pci::Device<Core<'_>>,
+        _this: Pin<&<Self as pci::Driver>::Data<'bound>>,
+    ) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -98,7 +182,7 @@ unsafe impl<T: Callbacks> driver::RegistrationOps for Adapter<T> {
             // SAFETY: As above.
             unsafe { (*raw).sriov_configure = Some(Self::sriov_configure_callback) };
         }
-        if T::HAS_RESET_PREPARE || T::HAS_RESET_DONE {
+        if Self::HAS_ERROR_HANDLERS {
             // SAFETY: As above.
             unsafe { (*raw).err_handler = &Self::ERROR_HANDLERS };
         }
@@ -114,7 +198,34 @@ unsafe impl<T: Callbacks> driver::RegistrationOps for Adapter<T> {
 }
 
 impl<T: Callbacks> Adapter<T> {
+    const HAS_ERROR_HANDLERS: bool = T::HAS_ERROR_DETECTED
+        || T::HAS_MMIO_ENABLED
+        || T::HAS_SLOT_RESET
+        || T::HAS_RESUME
+        || T::HAS_RESET_PREPARE
+        || T::HAS_RESET_DONE;
+
     const ERROR_HANDLERS: bindings::pci_error_handlers = bindings::pci_error_handlers {
+        error_detected: if T::HAS_ERROR_DETECTED {
+            Some(Self::error_detected_callback)
+        } else {
+            None
+        },
+        mmio_enabled: if T::HAS_MMIO_ENABLED {
+            Some(Self::mmio_enabled_callback)
+        } else {
+            None
+        },
+        slot_reset: if T::HAS_SLOT_RESET {
+            Some(Self::slot_reset_callback)
+        } else {
+            None
+        },
+        resume: if T::HAS_RESUME {
+            Some(Self::resume_callback)
+        } else {
+            None
+        },
         reset_prepare: if T::HAS_RESET_PREPARE {
             Some(Self::reset_prepare_callback)
         } else {
@@ -172,6 +283,46 @@ impl<T: Callbacks> Adapter<T> {
 
             Ok(c_int::try_from(done?)?)
         })
+    }
+
+    /// # Safety
+    ///
+    /// To be called only by the PCI core, as `struct pci_error_handlers.error_detected`.
+    unsafe extern "C" fn error_detected_callback(
+        pdev: *mut bindings::pci_dev,
+        state: bindings::pci_channel_state_t,
+    ) -> bindings::pci_ers_result_t {
+        let state = ChannelState::from_raw(state);
+        // SAFETY: The PCI core holds the device lock and has checked that a driver is bound.
+        unsafe { Self::with(pdev, |pdev, data| T::error_detected(pdev, data, state)) }.into_raw()
+    }
+
+    /// # Safety
+    ///
+    /// To be called only by the PCI core, as `struct pci_error_handlers.mmio_enabled`.
+    unsafe extern "C" fn mmio_enabled_callback(
+        pdev: *mut bindings::pci_dev,
+    ) -> bindings::pci_ers_result_t {
+        // SAFETY: The PCI core holds the device lock and has checked that a driver is bound.
+        unsafe { Self::with(pdev, |pdev, data| T::mmio_enabled(pdev, data)) }.into_raw()
+    }
+
+    /// # Safety
+    ///
+    /// To be called only by the PCI core, as `struct pci_error_handlers.slot_reset`.
+    unsafe extern "C" fn slot_reset_callback(
+        pdev: *mut bindings::pci_dev,
+    ) -> bindings::pci_ers_result_t {
+        // SAFETY: The PCI core holds the device lock and has checked that a driver is bound.
+        unsafe { Self::with(pdev, |pdev, data| T::slot_reset(pdev, data)) }.into_raw()
+    }
+
+    /// # Safety
+    ///
+    /// To be called only by the PCI core, as `struct pci_error_handlers.resume`.
+    unsafe extern "C" fn resume_callback(pdev: *mut bindings::pci_dev) {
+        // SAFETY: The PCI core holds the device lock and has checked that a driver is bound.
+        unsafe { Self::with(pdev, |pdev, data| T::resume(pdev, data)) }
     }
 
     /// # Safety

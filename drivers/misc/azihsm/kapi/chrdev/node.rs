@@ -254,8 +254,11 @@ impl<T: CharDevice> VTable<T> {
 /// A registered character device.
 ///
 /// Dropping it removes the node, makes all operations that begin from then on do so without the
-/// data, and waits for those that have it. The node's number is free again at once, for the next
-/// device or the same one if it comes back, even if files are still open.
+/// data, and waits for those that have it.
+///
+/// The node's number is free again at once, for the next device or the same one if it comes back,
+/// even if files are still open. (A device file of the administrator's own making, not one that
+/// devtmpfs made and removes, opens the old device as long as any file of that is open: `ENODEV`.)
 pub(crate) struct Registration<'a, T: CharDevice> {
     node: ARef<Node<T>>,
     minor: Minor,
@@ -301,14 +304,13 @@ impl<'a, T: CharDevice> Registration<'a, T> {
 
         // SAFETY: The memory is zeroed, as this function wants it, and pinned.
         unsafe { bindings::device_initialize(dev) };
-        // SAFETY: The device is initialised, not added, and only we know it.
-        unsafe {
-            (*dev).class = raw_class;
-            (*dev).devt = minor.devt();
-            // CAST: `Device` is a transparent wrapper of `struct device`.
-            (*dev).parent = core::ptr::from_ref(parent).cast_mut().cast();
-            (*dev).release = Some(Node::<T>::device_release);
-        }
+        // SAFETY: The device is initialised and not added, so that nobody else accesses it.
+        let fields = unsafe { &mut *dev };
+        fields.class = raw_class;
+        fields.devt = minor.devt();
+        // CAST: `Device` is a transparent wrapper of `struct device`.
+        fields.parent = core::ptr::from_ref(parent).cast_mut().cast();
+        fields.release = Some(Node::<T>::device_release);
         // INVARIANT: The device is initialised.
         // SAFETY: The reference is the one that `device_initialize()` made.
         let node = unsafe { ARef::from_raw(NonNull::from(node)) };
