@@ -32,6 +32,9 @@ pub use owner::{InvalidOwnerKey, OwnerKey};
 /// The only certificate chain.
 const CERT_SLOT: u8 = 0;
 
+/// How often a nonce may turn out to be used up by another client before an operation fails.
+const NONCE_ATTEMPTS: usize = 16;
+
 /// A way to a device.
 pub trait Transport {
     /// What goes wrong on the way.
@@ -282,14 +285,16 @@ impl<T: Transport> Client<T> {
     ) -> Result<Session, ClientError<T::Error>> {
         let mut seed = [0; 48];
         OsRng.fill_bytes(&mut seed);
-        let (credential, public_key) = self.session_credential(credential, &seed)?;
-        let opened = self.call(
-            None,
-            &OpenSession {
-                credential,
-                public_key,
-            },
-        )?;
+        let opened = self.with_fresh_nonce(|client| {
+            let (credential, public_key) = client.session_credential(credential, &seed)?;
+            client.call(
+                None,
+                &OpenSession {
+                    credential,
+                    public_key,
+                },
+            )
+        })?;
         Ok(Session {
             id: opened.session_id,
             short_app_id: opened.short_app_id,
@@ -308,16 +313,18 @@ impl<T: Transport> Client<T> {
         credential: &Credential,
         session: &Session,
     ) -> Result<Session, ClientError<T::Error>> {
-        let (credential, public_key) = self.session_credential(credential, &session.seed)?;
-        let bmk_session = session.bmk.clone();
-        let reopened = self.call(
-            Some(session.id),
-            &ReopenSession {
-                credential,
-                public_key,
-                bmk_session,
-            },
-        )?;
+        let reopened = self.with_fresh_nonce(|client| {
+            let (credential, public_key) = client.session_credential(credential, &session.seed)?;
+            let bmk_session = session.bmk.clone();
+            client.call(
+                Some(session.id),
+                &ReopenSession {
+                    credential,
+                    public_key,
+                    bmk_session,
+                },
+            )
+        })?;
         Ok(Session {
             id: reopened.session_id,
             short_app_id: reopened.short_app_id,
@@ -403,6 +410,20 @@ impl<T: Transport> Client<T> {
                 iv,
             },
         )
+    }
+
+    /// Runs `attempt` until its nonce is not used up by another client in between.
+    fn with_fresh_nonce<R>(
+        &mut self,
+        mut attempt: impl FnMut(&mut Self) -> Result<R, ClientError<T::Error>>,
+    ) -> Result<R, ClientError<T::Error>> {
+        for _ in 1..NONCE_ATTEMPTS {
+            match attempt(self) {
+                Err(error) if error.status() == Some(Status::NonceMismatch) => {}
+                result => return result,
+            }
+        }
+        attempt(self)
     }
 
     /// Encrypts what opening a session takes; returns the public key to send beside it, too.

@@ -4,6 +4,8 @@
 //!
 //! Values are those of the device specification: section numbers refer to the device model.
 
+pub use azihsm_ddi::SessionKind;
+
 /// Controller id of a function: 0 for the PF, n + 1 for VF n (section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FunctionId(pub u16);
@@ -26,20 +28,6 @@ pub enum StateChange {
         /// VM launch GUID given with the command.
         guid: [u8; 16],
     },
-}
-
-/// Session control kind of a control command (section 6.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum SessionKind {
-    /// Command outside of any session.
-    None = 0,
-    /// Opens a session.
-    Open = 1,
-    /// Closes a session.
-    Close = 2,
-    /// Command in a session.
-    InSession = 3,
 }
 
 /// A control command whose request was fetched (section 6.4).
