@@ -10,6 +10,8 @@ mod gcm;
 mod interrupts;
 mod partition;
 mod story;
+#[cfg(test)]
+mod tests;
 mod xts;
 
 use std::collections::BTreeMap;
