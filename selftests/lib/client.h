@@ -16,6 +16,9 @@
 /* Largest backup masking key, in bytes. */
 #define BMK_MAX		1024
 
+/* Length of a session's seed, in bytes. */
+#define HSM_SEED_LEN	48
+
 /* hsm_device_info.kind */
 #define HSM_KIND_VIRTUAL	1
 #define HSM_KIND_PHYSICAL	2
@@ -60,6 +63,7 @@ struct hsm_partition {
  * @fd: the file that it belongs to
  * @id: session id
  * @app: short application id
+ * @seed: what the client contributed to the session's keys; reopen needs the same
  * @bmk: session's backup masking key, given back by reopen
  * @bmk_len: its length
  */
@@ -67,6 +71,7 @@ struct hsm_session {
 	int fd;
 	__u16 id;
 	__u8 app;
+	__u8 seed[HSM_SEED_LEN];
 	size_t bmk_len;
 	__u8 bmk[BMK_MAX];
 };

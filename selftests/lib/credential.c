@@ -15,7 +15,6 @@
 #include "softcrypto.h"
 
 #define NONCE_LEN	32
-#define SEED_LEN	48
 #define BK3_LEN		48
 #define MASKED_BK3_MAX	1024
 #define CERT_MAX	2048
@@ -114,15 +113,15 @@ static int put_credential(struct mbor_writer *w, const struct agreement *a,
 			  const __u8 id[16], const __u8 pin[16],
 			  const __u8 *seed)
 {
-	__u8 msg[16 + 16 + SEED_LEN + 16 + NONCE_LEN], tag[SHA384_LEN];
-	size_t text_len = 32 + (seed ? SEED_LEN : 0);
+	__u8 msg[16 + 16 + HSM_SEED_LEN + 16 + NONCE_LEN], tag[SHA384_LEN];
+	size_t text_len = 32 + (seed ? HSM_SEED_LEN : 0);
 	__u8 *iv = msg + text_len;
 	__u8 field = 1;
 
 	memcpy(msg, id, 16);
 	memcpy(msg + 16, pin, 16);
 	if (seed)
-		memcpy(msg + 32, seed, SEED_LEN);
+		memcpy(msg + 32, seed, HSM_SEED_LEN);
 	memcpy(iv + 16, a->nonce, NONCE_LEN);
 	if (!random_bytes(iv, 16) ||
 	    !aes_cbc(true, a->aes_key, iv, msg, msg, text_len) ||
@@ -137,7 +136,7 @@ static int put_credential(struct mbor_writer *w, const struct agreement *a,
 	mbor_put_var(w, msg + 16, 16);
 	if (seed) {
 		mbor_put_id(w, field++);
-		mbor_put_var(w, msg + 32, SEED_LEN);
+		mbor_put_var(w, msg + 32, HSM_SEED_LEN);
 	}
 	mbor_put_id(w, field++);
 	mbor_put_var(w, iv, 16);
@@ -311,7 +310,6 @@ int hsm_provision(int fd, struct hsm_partition *part)
 static int try_open(int fd, __u32 op, struct hsm_session *s, const __u8 *pin)
 {
 	bool reopen = op == DDI_OP_REOPEN_SESSION;
-	__u8 seed[SEED_LEN];
 	struct agreement a;
 	struct ddi_call c;
 	int ret;
@@ -322,8 +320,8 @@ static int try_open(int fd, __u32 op, struct hsm_session *s, const __u8 *pin)
 
 	ddi_begin(&c, op, reopen ? s->id : DDI_NO_SESSION, 2 + reopen);
 	mbor_put_id(&c.req, 1);
-	if (random_bytes(seed, sizeof(seed)))
-		ret = put_credential(&c.req, &a, app_id, pin, seed);
+	if (reopen || random_bytes(s->seed, sizeof(s->seed)))
+		ret = put_credential(&c.req, &a, app_id, pin, s->seed);
 	else
 		ret = -EKEYREJECTED;
 	mbor_put_id(&c.req, 2);
