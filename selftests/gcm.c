@@ -154,10 +154,18 @@ enum damage {
 	KEY,
 };
 
-/* Whether a byte of the destination may be there after a failure. */
+/*
+ * Whether a destination is fit to be seen after a failure. What the device
+ * wrote has to be zero again; what it did not, such as the bytes after the
+ * last whole block, may be as it was.
+ */
 static bool wiped_or_untouched(const __u8 *dst, const __u8 *before, size_t len)
 {
-	return all_bytes(dst, 0, len) || !memcmp(dst, before, len);
+	size_t blocks = len - len % 16;
+
+	return (all_bytes(dst, 0, blocks) || !memcmp(dst, before, blocks)) &&
+	       (all_bytes(dst + blocks, 0, len % 16) ||
+		!memcmp(dst + blocks, before + blocks, len % 16));
 }
 
 /* Encrypts in software, damages, decrypts on the device. */
