@@ -8,10 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use azihsm_firmware::{
-    ControlRequest, ControlResponse, FastRequest, FastResponse, Firmware, FunctionId, SessionInfo,
-    SessionResult, StateChange, Undo,
-};
+use azihsm_firmware::{Firmware, Model};
 
 /// The 32 bytes of an insecure test key.
 pub type TestKey = [u8; 32];
@@ -51,9 +48,16 @@ impl fmt::Display for Choice {
 
 impl Choice {
     /// Starts or connects the firmware.
-    pub fn start(&self, _test_key: Option<TestKey>) -> Result<Arc<dyn Firmware>> {
+    pub fn start(&self, test_key: Option<TestKey>) -> Result<Arc<dyn Firmware>> {
         match self {
-            Choice::Model => Ok(Arc::new(Absent)),
+            Choice::Model => {
+                let builder = Model::builder();
+                let builder = match test_key {
+                    Some(key) => builder.test_key(key),
+                    None => builder,
+                };
+                Ok(Arc::new(builder.build()))
+            }
             Choice::Remote(_) => bail!("remote firmware is not part of this build yet"),
         }
     }
@@ -66,36 +70,4 @@ pub fn parse_test_key(text: &str) -> Result<TestKey, String> {
         format!("{error}; give 64 hexadecimal digits, the 32 bytes of an AES-256 key")
     })?;
     Ok(key)
-}
-
-/// Stands in until the model lands: every command ends with an internal error.
-struct Absent;
-
-impl Firmware for Absent {
-    fn control(&self, _: FunctionId, _: ControlRequest) -> ControlResponse {
-        ControlResponse {
-            status: 7,
-            ..Default::default()
-        }
-    }
-
-    fn undo(&self, _: FunctionId, _: Undo) {}
-
-    fn flush(&self, _: FunctionId, _: u16) -> (u16, SessionResult) {
-        (0, SessionResult::default())
-    }
-
-    fn fast(&self, _: FunctionId, _: FastRequest) -> FastResponse {
-        FastResponse {
-            status: 3,
-            error: 10,
-            ..Default::default()
-        }
-    }
-
-    fn state(&self, _: FunctionId, _: StateChange) {}
-
-    fn sessions(&self, _: FunctionId) -> Vec<SessionInfo> {
-        Vec::new()
-    }
 }
