@@ -5,6 +5,7 @@
 mod aad;
 mod bulk;
 mod ciphers;
+mod counted;
 mod files;
 mod gcm;
 mod interrupts;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use azihsm_ddi::DeviceKind;
@@ -28,6 +30,7 @@ use serde::Serialize;
 use crate::hsm::{Hsm, Info};
 use bulk::Layout;
 use ciphers::{CipherReport, Ciphers};
+use counted::{Commands, Counted};
 use files::Place;
 use partition::Partition;
 pub use partition::{Control, InUse};
@@ -70,18 +73,21 @@ pub struct Report {
     pub xts: CipherReport,
     /// What was changed, one at a time, each refused.
     pub tampering_refused: Vec<&'static str>,
-    /// AES commands issued.
-    pub aes_commands: u64,
+    /// Commands issued since the device was asked what it is.
+    pub commands: Commands,
     /// Interrupts by purpose, if they can be told.
     pub interrupts: Option<BTreeMap<String, u64>>,
 }
 
 /// Runs the demo on `hsm`, which was opened as `name`, and tells it to `out`.
 pub fn run(name: &str, hsm: &dyn Hsm, options: &Options, out: &mut dyn Write) -> Result<Report> {
+    let start = Instant::now();
     let mut story = Story::new(out);
     let device = tell_device(name, hsm, &mut story)?;
     let (plain, layout) = input(options, &mut story)?;
     let interrupts_before = interrupts::Counts::read(&device.pci_address);
+    let counted = Counted::new(hsm);
+    let hsm: &dyn Hsm = &counted;
 
     story.part("Provisioning")?;
     if options.reset {
@@ -102,34 +108,30 @@ pub fn run(name: &str, hsm: &dyn Hsm, options: &Options, out: &mut dyn Write) ->
     let outcome = result?;
     given_back?;
 
+    let commands = counted.commands();
+    let interrupts = interrupts_before.and_then(|before| {
+        interrupts::Counts::read(&device.pci_address).map(|after| after.since(&before))
+    });
+
     story.part("End")?;
     story.fact(
         "partition",
         "session closed, keys deleted, credential removed",
     )?;
-    let interrupts = interrupts_before.and_then(|before| {
-        interrupts::Counts::read(&device.pci_address).map(|after| after.since(&before))
-    });
-    match &interrupts {
-        Some(delta) => {
-            let list: Vec<_> = delta
-                .iter()
-                .map(|(name, n)| format!("{n} {name}"))
-                .collect();
-            story.fact(
-                "interrupts",
-                format_args!(
-                    "{} for {}",
-                    list.join(", "),
-                    count(outcome.commands, "AES command", "AES commands")
-                ),
-            )?;
-        }
-        None => story.fact("interrupts", "cannot be read from /proc and /sys")?,
-    }
+    story.fact(
+        "commands",
+        format_args!(
+            "{} on the fast path, {} on the control path",
+            commands.aes, commands.control
+        ),
+    )?;
+    story.fact("interrupts", tell_interrupts(interrupts.as_ref()))?;
     story.fact(
         "result",
-        "everything that was encrypted came back unchanged",
+        format_args!(
+            "everything that was encrypted came back unchanged, in {:.1} s",
+            start.elapsed().as_secs_f64()
+        ),
     )?;
 
     Ok(Report {
@@ -140,7 +142,7 @@ pub fn run(name: &str, hsm: &dyn Hsm, options: &Options, out: &mut dyn Write) ->
         gcm: outcome.gcm,
         xts: outcome.xts,
         tampering_refused: outcome.refused,
-        aes_commands: outcome.commands,
+        commands,
         interrupts,
     })
 }
@@ -171,10 +173,14 @@ fn tell_device(name: &str, hsm: &dyn Hsm, story: &mut Story<'_>) -> Result<Info>
     story.fact(
         "protocol",
         format_args!(
-            "revision {}.{}, {} device",
+            "revision {}.{}, {}",
             revisions.max.major,
             revisions.max.minor,
-            kind_name(device.kind)
+            match device.kind {
+                DeviceKind::Virtual => "virtual device: speeds are those of an emulation",
+                DeviceKind::Physical => "physical device",
+                _ => "unknown kind of device",
+            }
         ),
     )?;
     story.fact("queues", queues(&device))?;
@@ -182,7 +188,7 @@ fn tell_device(name: &str, hsm: &dyn Hsm, story: &mut Story<'_>) -> Result<Info>
 }
 
 /// What the resources of a function give it.
-pub fn queues(device: &DeviceInfo) -> String {
+fn queues(device: &DeviceInfo) -> String {
     let resources = u64::from(device.tables);
     format!(
         "{} control, {} fast-path ({})",
@@ -192,17 +198,27 @@ pub fn queues(device: &DeviceInfo) -> String {
     )
 }
 
-/// Name of a device kind.
-pub fn kind_name(kind: DeviceKind) -> &'static str {
-    match kind {
-        DeviceKind::Virtual => "virtual",
-        DeviceKind::Physical => "physical",
-        _ => "unknown kind of",
-    }
-}
-
 fn or_none(text: &str) -> &str {
     if text.is_empty() { "(none)" } else { text }
+}
+
+/// Says how many interrupts there were, by what they were for.
+fn tell_interrupts(interrupts: Option<&BTreeMap<String, u64>>) -> String {
+    let Some(interrupts) = interrupts else {
+        return "cannot be read from /proc and /sys".into();
+    };
+    let name = |purpose: &str| match purpose {
+        "fp" => "on the fast path".to_owned(),
+        "cp" => "on the control path".to_owned(),
+        "admin" => "for admin commands".to_owned(),
+        other => format!("for {other}"),
+    };
+    // The fast path comes first: names are sorted the other way round.
+    let list = interrupts.iter().rev();
+    let list: Vec<_> = list
+        .map(|(purpose, n)| format!("{n} {}", name(purpose)))
+        .collect();
+    list.join(", ")
 }
 
 /// Opens or makes the file to encrypt.

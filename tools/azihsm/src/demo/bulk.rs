@@ -13,6 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+/// How long a step may take until something is said; then, without a terminal, how often.
+const QUIET: Duration = Duration::from_secs(3);
+/// How often a line on a terminal is overwritten.
+const OVERWRITE: Duration = Duration::from_millis(200);
+
 /// How a file is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -100,8 +105,8 @@ struct Progress<'a> {
     what: &'a str,
     count: u64,
     done: AtomicU64,
-    /// When something was said last, and whether that was ever.
-    said: Mutex<(Instant, bool)>,
+    /// When to say something next, and whether something was said.
+    next: Mutex<(Instant, bool)>,
     every: Duration,
     overwrite: bool,
 }
@@ -114,8 +119,8 @@ impl<'a> Progress<'a> {
             what,
             count,
             done: AtomicU64::new(0),
-            said: Mutex::new((Instant::now(), false)),
-            every: Duration::from_millis(if overwrite { 200 } else { 5000 }),
+            next: Mutex::new((Instant::now() + QUIET, false)),
+            every: if overwrite { OVERWRITE } else { QUIET },
             overwrite,
         }
     }
@@ -123,13 +128,14 @@ impl<'a> Progress<'a> {
     fn step(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         // Somebody else speaks: nothing is lost.
-        let Ok(mut said) = self.said.try_lock() else {
+        let Ok(mut next) = self.next.try_lock() else {
             return;
         };
-        if said.0.elapsed() < self.every || done == self.count {
+        let now = Instant::now();
+        if now < next.0 || done == self.count {
             return;
         }
-        *said = (Instant::now(), true);
+        *next = (now + self.every, true);
         let percent = done * 100 / self.count;
         let (begin, end) = if self.overwrite {
             ("\r", "")
@@ -145,7 +151,7 @@ impl<'a> Progress<'a> {
     }
 
     fn clear(&self) {
-        if self.overwrite && self.said.lock().is_ok_and(|said| said.1) {
+        if self.overwrite && self.next.lock().is_ok_and(|next| next.1) {
             // As above.
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }

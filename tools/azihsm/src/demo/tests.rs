@@ -207,7 +207,11 @@ fn story_is_told() {
     assert_eq!(report.file_bytes, 2 * 16384 + 4099);
     assert_eq!(report.tampering_refused.len(), 4);
     // Three chunks, two directions, two ciphers, and what was tampered with.
-    assert_eq!(report.aes_commands, 3 * 2 * 2 + 4);
+    assert_eq!(report.commands.aes, 3 * 2 * 2 + 4);
+    assert_eq!(
+        report.commands.aes,
+        hsm.commands.load(Ordering::Relaxed) as u64
+    );
     assert!(report.gcm.encrypt.mib_per_second > 0.0);
     for text in [
         "/dev/fake",
