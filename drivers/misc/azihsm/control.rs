@@ -20,6 +20,7 @@ use crate::{
     dma::{
         Area,
         Layout,
+        AREA,
         DEVICE_PAGE, //
     },
     files::{
@@ -144,12 +145,13 @@ fn place(
             request.src_len as usize,
         )
         .map_err(|e| Refusal::new(e, Ext::SRC_BUF))?;
-    // The device may write more than the caller has room for.
-    memory.claim(Area::Destination, crate::dma::AREA);
+    // The device does not look at the room for its response: it always gets the whole area.
+    memory.claim(Area::Destination, AREA);
     Ok(wire::Sqe::generic(
         slot.cid(),
         &buffer(request.src_len, Area::Source)?,
-        &buffer(request.dst_len, Area::Destination)?,
+        // CAST: 8 KiB.
+        &buffer(AREA as u32, Area::Destination)?,
         &request.control,
     ))
 }
