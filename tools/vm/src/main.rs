@@ -1,3 +1,77 @@
-//! Placeholder.
+// SPDX-License-Identifier: GPL-2.0-or-later
 
-fn main() {}
+//! Boots a kernel in QEMU with the emulated HSM and judges the run.
+//!
+//! Runs inside the Debian root that `tools/vm/env.sh` builds; the Makefile's verbs start it
+//! there.
+
+mod artifacts;
+mod check;
+mod child;
+mod commands;
+mod console;
+mod emulator;
+mod guest;
+mod initramfs;
+mod job;
+mod judge;
+mod layout;
+mod lints;
+mod program;
+mod qemu;
+mod report;
+mod runs;
+mod statistics;
+mod step;
+mod tap;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Boots a kernel in QEMU with the emulated HSM and judges the run.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs every lint and test and prints one summary.
+    Check,
+    /// Runs tests in the guest.
+    Test(commands::TestArgs),
+    /// Shows the driver at work.
+    Demo,
+    /// Opens a shell in the guest.
+    Shell(commands::ShellArgs),
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::builder()
+                .with_default_directive(tracing::Level::WARN.into())
+                .from_env_lossy(),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+
+    let done = match Cli::parse().command {
+        Command::Check => check::check(),
+        Command::Test(args) => commands::test(&args),
+        Command::Demo => commands::demo(),
+        Command::Shell(args) => commands::shell(&args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("azihsm: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The project's verbs; `make help` lists them. What builds the module is Kbuild.
+#
+# The tools run inside a Debian root that `make env` builds in the cache; the
+# checkout is there at its own path.
+
+# Another prepared kernel tree to build for, with the compilers of this machine.
+KDIR ?=
+# Where the module is built; the source folders stay clean.
+MO ?= $(CURDIR)/build/module
+# The guest test to run with `make test`.
+T ?=
+V ?= 0
+Q := $(if $(filter 1,$(V)),,@)
+
+enter := tools/vm/enter.sh
+runner := $(enter) tools/vm/runner.sh
+
+kbuild := $(if $(KDIR),$(MAKE) --no-print-directory -C $(KDIR),$(enter) /opt/kernel/kbuild)
+kbuild += M=$(CURDIR) MO=$(MO) V=$(V)
+kbuild += $(foreach v,CLIPPY KRUSTFLAGS KCFLAGS W INSTALL_MOD_PATH INSTALL_MOD_DIR,\
+	$(if $($(v)),$(v)="$($(v))"))
+
+export V
+
+.PHONY: modules env modules_install demo vm check test clean distclean help cached
+.NOTPARALLEL:
+
+## modules: build the kernel module (KDIR=DIR: for another prepared kernel; the default)
+modules: $(if $(KDIR),,cached)
+	@mkdir -p $(MO)
+	$(Q)$(kbuild) modules
+
+## modules_install: install the module (INSTALL_MOD_PATH=DIR: below DIR)
+modules_install: modules
+	$(if $(KDIR)$(INSTALL_MOD_PATH),,$(error The cached kernel is not this machine's: \
+		give INSTALL_MOD_PATH=DIR, or KDIR=DIR for a kernel that is))
+	$(Q)$(kbuild) modules_install
+
+## env: build the Debian root, the kernel tree and the test runner in the cache
+env:
+	$(Q)tools/vm/env.sh
+	$(Q)$(runner) --version
+
+# What every verb that runs in the root needs; says nothing if it is there.
+cached:
+	$(Q)tools/vm/env.sh --quiet
+
+## demo: boot the stock kernel with the emulated HSM and encrypt a file through it
+demo: env
+	$(Q)$(runner) demo
+
+## vm: a shell in the guest, with the module loaded and the tools on PATH
+vm: env
+	$(Q)$(runner) shell
+
+## check: run every test and lint, with one summary at the end
+check: env
+	$(Q)$(runner) check
+
+## test: run guest tests only (T="NAME..."; all without T)
+test: cached
+	$(Q)$(runner) test $(T)
+
+## clean: remove what was built in this folder
+clean:
+	$(Q)rm -rf build
+	$(Q)$(MAKE) --no-print-directory -s -C selftests clean 2>/dev/null || true
+
+## distclean: clean, and remove the cache: the root, the kernel, the artifacts
+distclean: clean
+	$(Q)tools/vm/env.sh --remove
+
+## help: this list
+help:
+	@sed -n 's/^## \([a-z_]*\): \(.*\)/  \1\t\2/p' Makefile | expand -t 20
+	@echo
+	@echo '  V=1 shows the commands; XDG_CACHE_HOME moves the cache.'

@@ -1,0 +1,157 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# env.sh: builds what the other commands run in, unless the cache has it: the
+# Debian root with the tools, and the kernel with a tree to build modules
+# for it. `env.sh --quiet` says nothing when everything is cached, `env.sh
+# --remove` empties the cache.
+#
+# What is built goes to a temporary name first and is renamed when complete, so
+# an interrupted run leaves nothing that a later one would take for finished.
+
+set -euo pipefail
+# shellcheck source=tools/vm/lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+quiet=
+remove=
+case ${1-} in
+'') ;;
+--quiet) quiet=1 ;;
+--remove) remove=1 ;;
+*) die "usage: env.sh [--quiet | --remove]" ;;
+esac
+
+# Inside the root everything is there.
+[ -z "${AZIHSM_IN_ROOT-}" ] || exit 0
+
+# Room for the root, the kernel and the build artifacts, in GiB.
+need_gib=9
+
+check_prerequisites() {
+	[ "$(uname -m)" = x86_64 ] ||
+		die "this needs an x86-64 machine: the reference kernel is Debian's cloud kernel for amd64"
+	command -v mmdebstrap >/dev/null ||
+		die "mmdebstrap is missing: install it with 'apt-get install mmdebstrap'"
+	command -v flock >/dev/null ||
+		die "flock is missing: install it with 'apt-get install util-linux'"
+	compgen -G '/usr/share/keyrings/debian-archive-*' >/dev/null ||
+		die "Debian's archive keys are missing: install them with 'apt-get install debian-archive-keyring'"
+	check_root_rights
+
+	if ! mkdir -p "$cache_dir" 2>/dev/null || ! [ -w "$cache_dir" ]; then
+		die "cannot write to $cache_dir: make it writable, or choose another folder with XDG_CACHE_HOME=DIR"
+	fi
+	local free
+	free=$(df --output=avail --block-size=1G "$cache_dir" | tail -n 1)
+	[ "$free" -ge "$need_gib" ] ||
+		die "only $((free)) GiB are free in $cache_dir, $need_gib are needed: make room, or choose another folder with XDG_CACHE_HOME=DIR"
+	findmnt -n -o OPTIONS -T "$cache_dir" 2>/dev/null | grep -qE '(^|,)(nodev|noexec)(,|$)' &&
+		[ "$(id -u)" = 0 ] &&
+		die "$cache_dir is on a file system mounted nodev or noexec: choose another folder with XDG_CACHE_HOME=DIR"
+	return 0
+}
+
+# Runs a command of the set-up with its output in a log; shows what is done and
+# how long it took, and the end of the log if it fails.
+# shellcheck disable=SC2317 # called by name
+step() {
+	local verb=$1 what=$2 log=$cache_dir/log/$1.log start=$SECONDS
+	shift 2
+	printf '  %-7s %s ... ' "$verb" "$what"
+	if "$@" >>"$log" 2>&1 </dev/null; then
+		printf 'done in %d s\n' $((SECONDS - start))
+		return
+	fi
+	printf 'FAILED after %d s\n' $((SECONDS - start))
+	printf '\n'
+	tail -n 25 "$log" | sed 's/^/    /'
+	die "$what failed: the lines above say why, the whole log is $log" \
+		"Nothing half-built is left behind; 'make env' starts this step over."
+}
+
+# Left over from a run that was killed. The lock says that nobody works on it.
+remove_leftovers() {
+	local dir
+	for dir in "$cache_dir"/*.tmp; do
+		[ ! -e "$dir" ] || "${as_root[@]}" rm -rf --one-file-system "$dir"
+	done
+}
+
+build_root() {
+	local tmp=$root_path.tmp
+	: >"$cache_dir/log/ROOT.log"
+	step ROOT "Debian $debian_suite with $(grep -c '^[^#]' "$vm_dir/packages.list") packages and what they need (about 2 min)" \
+		"${as_root[@]}" bash "$vm_dir/root.sh" "$tmp" "$debian_suite" "$vm_dir/packages.list"
+	mv "$tmp" "$root_path"
+}
+
+build_kernel() {
+	local tmp=$kernel_path.tmp
+	: >"$cache_dir/log/KERNEL.log"
+	mkdir "$tmp"
+	step KERNEL "finding and fetching the newest cloud kernel $kernel_series.*" \
+		in_new_kernel fetch
+	step KERNEL "unpacking $(cat "$tmp/release") and its source" in_new_kernel unpack
+	step KERNEL "preparing the tree for Rust modules with $(nproc) jobs (about 2 min)" \
+		in_new_kernel prepare
+	mv "$tmp" "$kernel_path"
+}
+
+in_new_kernel() {
+	AZIHSM_KERNEL=$kernel_path.tmp "$vm_dir/enter.sh" \
+		bash "$vm_dir/kernel.sh" "$1" "$kernel_series"
+}
+
+describe() {
+	say CACHED "root: Debian $debian_suite ($root_path)"
+	say CACHED "kernel: $(cat "$kernel_path/release") ($kernel_path)"
+}
+
+remove_cache() {
+	[ -d "$cache_dir" ] || return 0
+	exec 9>"$cache_dir/build.lock" 8>"$cache_dir/use.lock"
+	if ! flock --nonblock 9 || ! flock --nonblock 8; then
+		die "the cache $cache_dir is in use: end what runs in it first"
+	fi
+	local dir
+	for dir in "$cache_dir"/{root,kernel,target}-* "$cache_dir"/{cargo,log}; do
+		[ -e "$dir" ] || continue
+		say REMOVE "$dir"
+		"${as_root[@]}" rm -rf --one-file-system "$dir"
+	done
+}
+
+find_root_rights
+find_paths
+if [ -n "$remove" ]; then
+	remove_cache
+	exit 0
+fi
+if [ -d "$root_path" ] && [ -d "$kernel_path" ]; then
+	[ -n "$quiet" ] || describe
+	exit 0
+fi
+
+check_prerequisites
+mkdir -p "$cache_dir/log"
+exec 9>"$cache_dir/build.lock"
+if ! flock --nonblock 9; then
+	say WAIT "another 'make env' works on $cache_dir"
+	flock 9
+fi
+trap 'remove_leftovers 2>/dev/null' EXIT
+trap 'printf "interrupted\n"; exit 130' INT
+trap 'printf "terminated\n"; exit 143' TERM
+remove_leftovers
+
+if [ -d "$root_path" ]; then
+	say CACHED "root: Debian $debian_suite ($root_path)"
+else
+	build_root
+fi
+if [ -d "$kernel_path" ]; then
+	say CACHED "kernel: $(cat "$kernel_path/release") ($kernel_path)"
+else
+	build_kernel
+fi

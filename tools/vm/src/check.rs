@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! `make check`: everything, cheap things first, one summary at the end.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::artifacts::{self, cargo};
+use crate::commands::run_tests;
+use crate::layout::Layout;
+use crate::lints;
+use crate::report::{Report, Suite};
+use crate::runs;
+use crate::step;
+use crate::tap;
+
+/// Runs every lint and test. What fails does not keep the rest from being run.
+pub fn check() -> Result<ExitCode> {
+    let layout = Layout::find()?;
+    let mut report = Report::default();
+    report.add(guarded("lint", || lints::run(&layout)));
+    report.add(guarded("cargo test", || cargo_test(&layout)));
+
+    let mut build = Suite::new("build");
+    let mut part = |name: &str, result: Result<()>| {
+        let complaints = result.err().map(|error| lines(&error)).unwrap_or_default();
+        let good = complaints.is_empty();
+        build.check(name, complaints);
+        good
+    };
+    let mut ready = part("module", artifacts::module(&layout));
+    ready &= part("programs", artifacts::programs(&layout));
+    let mut tests = Vec::new();
+    ready &= part(
+        "guest tests",
+        artifacts::selftests(&layout).map(|names| tests = names),
+    );
+    report.add(build);
+
+    let runs = match runs::table(&layout) {
+        Ok(runs) => runs,
+        Err(error) => {
+            report.add(guarded("runs.toml", || Err(error)));
+            Vec::new()
+        }
+    };
+    for run in &runs {
+        report.add(guarded(&run.name, || {
+            anyhow::ensure!(ready, "not run: something that it needs did not build");
+            run_tests(&layout, run, &tests)
+        }));
+    }
+    Ok(report.finish())
+}
+
+/// A suite that could not be run is one failure.
+fn guarded(name: &str, run: impl FnOnce() -> Result<Suite>) -> Suite {
+    let mut failed = Suite::new(name);
+    run().unwrap_or_else(|error| {
+        failed.check("could be run", lines(&error));
+        failed
+    })
+}
+
+fn lines(error: &anyhow::Error) -> Vec<String> {
+    format!("{error:#}").lines().map(str::to_owned).collect()
+}
+
+fn cargo_test(layout: &Layout) -> Result<Suite> {
+    let mut suite = Suite::new("cargo test");
+    let mut cargo = cargo(layout, "test");
+    cargo.args(["--workspace", "--no-fail-fast"]);
+    let step = step::run(
+        "TEST",
+        "tools and emulator",
+        &mut cargo,
+        layout.log("cargo-test"),
+    )?;
+    let results = libtest_results(&step.output);
+    let failed = results
+        .iter()
+        .any(|(_, result)| *result == tap::Result::Failed);
+    for (name, result) in results {
+        let notes = match result {
+            tap::Result::Failed => libtest_notes(&step.output, &name),
+            tap::Result::Skipped => vec!["marked #[ignore]".to_owned()],
+            tap::Result::Passed => Vec::new(),
+        };
+        suite.add(&name, result, notes);
+    }
+    if !step.ok && !failed {
+        suite.check("everything builds and runs", step.tail());
+    }
+    suite.time = step.time;
+    Ok(suite)
+}
+
+/// The results in the output of test programs made by `cargo test`.
+fn libtest_results(output: &str) -> Vec<(String, tap::Result)> {
+    output
+        .lines()
+        .filter_map(|line| {
+            let (name, word) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+            let result = match word.split([',', ' ']).next()? {
+                "ok" => tap::Result::Passed,
+                "FAILED" => tap::Result::Failed,
+                "ignored" => tap::Result::Skipped,
+                _ => return None,
+            };
+            Some((name.to_owned(), result))
+        })
+        .collect()
+}
+
+/// What a failed test printed.
+fn libtest_notes(output: &str, name: &str) -> Vec<String> {
+    let head = format!("---- {name} stdout ----");
+    output
+        .lines()
+        .skip_while(|line| *line != head)
+        .skip(1)
+        .take_while(|line| !line.starts_with("---- ") && *line != "failures:")
+        .filter(|line| !line.is_empty())
+        .take(30)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "\
+running 3 tests
+test a::good ... ok
+test a::bad ... FAILED
+test slow ... ignored, needs a device
+test src/lib.rs - doc (line 3) ... ok
+
+failures:
+
+---- a::bad stdout ----
+thread 'a::bad' panicked at src/lib.rs:9:9:
+assertion failed
+
+failures:
+    a::bad
+
+test result: FAILED. 1 passed; 1 failed; 1 ignored
+";
+
+    #[test]
+    fn libtest_output_is_understood() {
+        let results = libtest_results(OUTPUT);
+        let results: Vec<_> = results
+            .iter()
+            .map(|(name, result)| (name.as_str(), *result))
+            .collect();
+        assert_eq!(
+            results,
+            [
+                ("a::good", tap::Result::Passed),
+                ("a::bad", tap::Result::Failed),
+                ("slow", tap::Result::Skipped),
+                ("src/lib.rs - doc (line 3)", tap::Result::Passed),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_failed_test_brings_its_output() {
+        let notes = libtest_notes(OUTPUT, "a::bad");
+        assert_eq!(
+            notes,
+            [
+                "thread 'a::bad' panicked at src/lib.rs:9:9:",
+                "assertion failed"
+            ]
+        );
+    }
+}

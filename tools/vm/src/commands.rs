@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The verbs that boot a guest: test, demo, shell.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use crate::artifacts;
+use crate::emulator::Setup;
+use crate::guest::{End, Guest, Limits, Listener, MARK, Outcome};
+use crate::initramfs::Initramfs;
+use crate::job::Job;
+use crate::judge;
+use crate::layout::Layout;
+use crate::program::Programs;
+use crate::report::{Report, Suite};
+use crate::runs::{self, Run};
+use crate::terminal::{self, Relay};
+
+/// Arguments of `test`.
+#[derive(Args)]
+pub struct TestArgs {
+    /// Which tests; all if none is given.
+    tests: Vec<String>,
+    /// Which run of runs.toml.
+    #[arg(long, default_value = "guest")]
+    run: String,
+}
+
+/// Arguments of `shell`.
+#[derive(Args)]
+pub struct ShellArgs {
+    /// Boot a machine without the device.
+    #[arg(long)]
+    no_device: bool,
+}
+
+/// Runs chosen tests in the guest.
+pub fn test(args: &TestArgs) -> Result<ExitCode> {
+    let layout = Layout::find()?;
+    let runs = runs::table(&layout)?;
+    let mut run = runs
+        .iter()
+        .find(|run| run.name == args.run)
+        .with_context(|| format!("runs.toml has no run `{}`", args.run))?
+        .clone();
+    if !args.tests.is_empty() {
+        run.tests = Some(args.tests.clone());
+    }
+    artifacts::module(&layout)?;
+    artifacts::programs(&layout)?;
+    let tests = artifacts::selftests(&layout)?;
+    let mut report = Report::default();
+    report.add(run_tests(&layout, &run, &tests)?);
+    Ok(report.finish())
+}
+
+/// Boots the guest for one run of the table and collects the results.
+pub fn run_tests(layout: &Layout, run: &Run, all: &[String]) -> Result<Suite> {
+    let tests = run.choose(all)?;
+    let dir = layout.run_dir(&run.name)?;
+    let mut job = Job::with_module(run.device, &run.module);
+    for test in &tests {
+        job.test(test, run.test_limit);
+    }
+    job.command("unload_module");
+
+    let mut initramfs = guest_files(layout, &dir, &job)?;
+    initramfs.tree(&layout.selftests(), "selftests")?;
+    let initramfs = initramfs.pack()?;
+    println!(
+        "  GUEST   {}: kernel {}, log {}",
+        run.name,
+        layout.release()?,
+        layout.shown(&dir)
+    );
+    let mut programs = Programs::new(&run.name, true);
+    let outcome = Guest {
+        layout,
+        dir: &dir,
+        initramfs: &initramfs,
+        append: &run.kernel,
+        device: run.setup().as_ref(),
+        limits: Some(run.limits()),
+    }
+    .run(&mut programs)?;
+    exit_if_interrupted(&outcome);
+
+    let mut suite = programs.finish();
+    for (name, complaints) in verdicts(layout, &outcome) {
+        suite.check(name, complaints);
+    }
+    Ok(suite)
+}
+
+/// Shows the driver at work.
+pub fn demo() -> Result<ExitCode> {
+    let layout = Layout::find()?;
+    let start = Instant::now();
+    artifacts::module(&layout)?;
+    artifacts::programs(&layout)?;
+    let built = start.elapsed();
+
+    let dir = layout.run_dir("demo")?;
+    let mut job = Job::with_module(true, &[]);
+    job.command("echo '@azihsm test demo'");
+    job.command("azihsm demo; status=$?");
+    job.command("echo \"@azihsm exit demo $status 0\"");
+    job.command("unload_module");
+    let initramfs = guest_files(&layout, &dir, &job)?.pack()?;
+    println!(
+        "  GUEST   kernel {}, unmodified; log {}\n",
+        layout.release()?,
+        layout.shown(&dir)
+    );
+
+    let setup = Setup::default();
+    let mut story = Story::default();
+    let outcome = Guest {
+        layout: &layout,
+        dir: &dir,
+        initramfs: &initramfs,
+        append: &[],
+        device: Some(&setup),
+        limits: Some(Limits {
+            total: Duration::from_secs(600),
+            silence: Duration::from_secs(60),
+        }),
+    }
+    .run(&mut story)?;
+    exit_if_interrupted(&outcome);
+
+    println!();
+    if let Some(statistics) = outcome
+        .emulator
+        .as_ref()
+        .and_then(|e| e.statistics.as_ref())
+    {
+        println!("{}", statistics.story());
+    }
+    let seconds = |time: Option<Duration>| time.unwrap_or_default().as_secs_f64();
+    println!(
+        "time: {:.1} s to build, {:.1} s to boot, {:.1} s for the demo, {:.1} s in all",
+        built.as_secs_f64(),
+        seconds(outcome.boot),
+        seconds(story.time),
+        start.elapsed().as_secs_f64()
+    );
+    let mut good = story.status == Some(0);
+    if !good && outcome.end == End::Complete {
+        println!("azihsm: error: `azihsm demo` failed in the guest");
+    }
+    for (name, complaints) in verdicts(&layout, &outcome) {
+        if !complaints.is_empty() {
+            good = false;
+            println!(
+                "azihsm: error: not true: {name}\n  {}",
+                complaints.join("\n  ")
+            );
+        }
+    }
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Opens a shell in the guest.
+pub fn shell(args: &ShellArgs) -> Result<ExitCode> {
+    let layout = Layout::find()?;
+    artifacts::module(&layout)?;
+    artifacts::programs(&layout)?;
+    let tests = artifacts::selftests(&layout).inspect_err(|error| {
+        println!("  (no guest tests in the guest: {error:#})");
+    });
+
+    let dir = layout.run_dir("shell")?;
+    let mut job = Job::with_module(!args.no_device, &[]);
+    job.command("export PATH=$PATH:/selftests PS1='guest:\\w\\$ '");
+    let size = terminal::size();
+    let (rows, columns) = size.unwrap_or((24, 80));
+    // Without a person's terminal nothing shall come back that was only sent.
+    let echo = if size.is_some() { "" } else { "-echo" };
+    job.command(&format!("stty sane rows {rows} cols {columns} {echo}"));
+    job.command("echo '@azihsm shell'; cd /root");
+    job.command("setsid -c sh -i </dev/ttyS1; stty raw -echo");
+    let mut initramfs = guest_files(&layout, &dir, &job)?;
+    if tests.is_ok() {
+        initramfs.tree(&layout.selftests(), "selftests")?;
+    }
+    let initramfs = initramfs.pack()?;
+    println!(
+        "  GUEST   kernel {}; module loaded, tools and tests on PATH\n  \
+         kernel messages: dmesg there, {} here\n  leave with `exit`, or with Ctrl-] at any time\n",
+        layout.release()?,
+        layout.shown(&dir.join("console.log"))
+    );
+
+    let setup = Setup::default();
+    let mut relay = Relay::default();
+    let outcome = Guest {
+        layout: &layout,
+        dir: &dir,
+        initramfs: &initramfs,
+        append: &[],
+        device: (!args.no_device).then_some(&setup),
+        limits: None,
+    }
+    .run(&mut relay)?;
+    drop(relay);
+    println!();
+    exit_if_interrupted(&outcome);
+    let mut good = true;
+    if outcome.end != End::Left {
+        for (name, complaints) in verdicts(&layout, &outcome) {
+            if !complaints.is_empty() {
+                good = false;
+                println!(
+                    "azihsm: error: not true: {name}\n  {}",
+                    complaints.join("\n  ")
+                );
+            }
+        }
+    }
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn guest_files(layout: &Layout, dir: &std::path::Path, job: &Job) -> Result<Initramfs> {
+    let module = layout.module();
+    ensure!(
+        module.exists(),
+        "the module is not built: {} is missing",
+        layout.shown(&module)
+    );
+    let mut initramfs = Initramfs::begin(layout, dir, job.text())?;
+    initramfs.file(&module, "lib/azihsm.ko", 0o644)?;
+    initramfs.program(&layout.program("azihsm"), "usr/local/bin/azihsm")?;
+    Ok(initramfs)
+}
+
+/// What must be true of every run, with what speaks against it.
+fn verdicts(layout: &Layout, outcome: &Outcome) -> Vec<(&'static str, Vec<String>)> {
+    let mut end = Vec::new();
+    if let End::Failed(why) = &outcome.end {
+        end.extend(why.lines().map(str::to_owned));
+        end.push(format!("the end of {}:", layout.shown(&outcome.console)));
+        end.extend(outcome.console_tail(20));
+    }
+    let mut kernel: Vec<String> = Vec::new();
+    for finding in judge::findings(&outcome.kernel) {
+        kernel.push(format!("{}:", finding.kind));
+        kernel.extend(finding.lines.iter().map(|line| format!("  {line}")));
+    }
+    match outcome.taint {
+        Some(taint) => kernel.extend(judge::taint_trouble(taint)),
+        None if outcome.end == End::Complete => {
+            kernel.push("the guest did not tell its taint flags".to_owned());
+        }
+        None => {}
+    }
+    let mut verdicts = vec![
+        ("the guest ran to its end", end),
+        ("the kernel log is clean", kernel),
+    ];
+    if let Some(emulator) = &outcome.emulator {
+        verdicts.push(("the device saw no violation", emulator.complaints()));
+    }
+    verdicts
+}
+
+/// After Ctrl-C there is nothing to report; everything has been taken down.
+fn exit_if_interrupted(outcome: &Outcome) {
+    if outcome.end == End::Interrupted {
+        eprintln!("\nazihsm: interrupted; the guest and the emulator were ended");
+        std::process::exit(130);
+    }
+}
+
+/// Shows the demo's own lines as they come.
+#[derive(Default)]
+struct Story {
+    telling: bool,
+    started: Option<Instant>,
+    time: Option<Duration>,
+    status: Option<i32>,
+}
+
+impl Listener for Story {
+    fn line(&mut self, line: &str) {
+        let Some(mark) = line.strip_prefix(MARK) else {
+            if self.telling {
+                println!("{line}");
+            } else if line.starts_with("not ok") || line.starts_with("insmod:") {
+                println!("{line}");
+            }
+            return;
+        };
+        let words: Vec<&str> = mark.split_whitespace().collect();
+        match words.as_slice() {
+            ["test", "demo"] => {
+                self.telling = true;
+                self.started = Some(Instant::now());
+            }
+            ["exit", "demo", status, _] => {
+                self.telling = false;
+                self.time = self.started.map(|started| started.elapsed());
+                self.status = status.parse().ok();
+            }
+            _ => {}
+        }
+    }
+}

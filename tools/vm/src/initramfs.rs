@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The guest's file system: busybox, init, the job, the module, tests and tools.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::layout::Layout;
+
+/// Collects files in a folder and packs them.
+pub struct Initramfs {
+    stage: PathBuf,
+    libraries: BTreeSet<PathBuf>,
+}
+
+impl Initramfs {
+    /// Begins in the folder `dir` with what every guest has.
+    pub fn begin(layout: &Layout, dir: &Path, job: &str) -> Result<Self> {
+        let stage = dir.join("initramfs");
+        for folder in ["bin", "lib", "lib64", "usr/local/bin", "etc", "selftests"] {
+            fs::create_dir_all(stage.join(folder))?;
+        }
+        for link in ["sbin", "usr/bin", "usr/sbin"] {
+            symlink("/bin", stage.join(link))?;
+        }
+        let mut initramfs = Self {
+            stage,
+            libraries: BTreeSet::new(),
+        };
+        let guest = layout.repo.join("tools/vm/guest");
+        initramfs.file(Path::new("/usr/bin/busybox"), "bin/busybox", 0o755)?;
+        initramfs.file(&guest.join("init"), "init", 0o755)?;
+        initramfs.file(&guest.join("functions"), "functions", 0o644)?;
+        initramfs.text(
+            "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
+            "etc/passwd",
+        )?;
+        initramfs.text("root:x:0:\n", "etc/group")?;
+        initramfs.text(job, "job")?;
+        Ok(initramfs)
+    }
+
+    /// Adds a file.
+    pub fn file(&mut self, from: &Path, to: &str, mode: u32) -> Result<()> {
+        let path = self.stage.join(to);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::copy(from, &path)
+            .with_context(|| format!("copying {} to the guest", from.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        Ok(())
+    }
+
+    /// Adds a program and the shared libraries it needs.
+    pub fn program(&mut self, from: &Path, to: &str) -> Result<()> {
+        self.file(from, to, 0o755)?;
+        for library in libraries(from)? {
+            if self.libraries.insert(library.clone()) {
+                let to = library.strip_prefix("/").unwrap_or(&library).to_owned();
+                let to = to.to_str().context("library path is not text")?;
+                self.file(&library, to, 0o755)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds all files below a folder; the programs among them get their libraries.
+    pub fn tree(&mut self, from: &Path, to: &str) -> Result<()> {
+        for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let to = format!("{to}/{}", name.to_str().context("file name is not text")?);
+            let metadata = fs::metadata(entry.path())?;
+            if metadata.is_dir() {
+                self.tree(&entry.path(), &to)?;
+            } else if metadata.permissions().mode() & 0o100 != 0 {
+                self.program(&entry.path(), &to)?;
+            } else {
+                self.file(&entry.path(), &to, 0o644)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Packs everything and returns the archive's path.
+    pub fn pack(self) -> Result<PathBuf> {
+        let archive = self.stage.with_extension("cpio");
+        let mut names = Vec::new();
+        list(&self.stage, Path::new(""), &mut names)?;
+        // Not compressed: unpacking costs an emulated processor more than the larger file.
+        let mut cpio = Command::new("cpio")
+            .args([
+                "--create",
+                "--null",
+                "--quiet",
+                "--format=newc",
+                "--owner=+0:+0",
+            ])
+            .current_dir(&self.stage)
+            .stdin(Stdio::piped())
+            .stdout(fs::File::create(&archive)?)
+            .spawn()
+            .context("starting cpio")?;
+        let mut input = cpio.stdin.take().context("cpio takes no input")?;
+        for name in names {
+            input.write_all(name.as_os_str().as_encoded_bytes())?;
+            input.write_all(b"\0")?;
+        }
+        drop(input);
+        ensure!(
+            cpio.wait()?.success(),
+            "cpio could not pack {}",
+            self.stage.display()
+        );
+        fs::remove_dir_all(&self.stage)?;
+        Ok(archive)
+    }
+
+    fn text(&mut self, text: &str, to: &str) -> Result<()> {
+        fs::write(self.stage.join(to), text)?;
+        Ok(())
+    }
+}
+
+/// The shared libraries that a program needs, its loader included.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd")
+        .arg(program)
+        .output()
+        .context("starting ldd")?;
+    // Scripts and static programs: ldd says so and fails.
+    if !output.status.success() {
+        return Ok(Vec::new());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        !text.contains("not found"),
+        "{} needs libraries that are missing:\n{text}",
+        program.display()
+    );
+    Ok(library_paths(&text))
+}
+
+fn library_paths(ldd: &str) -> Vec<PathBuf> {
+    ldd.lines()
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+        .map(PathBuf::from)
+        .collect()
+}
+
+fn list(stage: &Path, below: &Path, names: &mut Vec<PathBuf>) -> Result<()> {
+    let mut entries: Vec<_> = fs::read_dir(stage.join(below))?.collect::<Result<_, _>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let name = below.join(entry.file_name());
+        names.push(name.clone());
+        if entry.file_type()?.is_dir() {
+            list(stage, &name, names)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ldd_output_is_understood() {
+        let text = "\tlinux-vdso.so.1 (0x00007ffc)\n\
+            \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
+            \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
+        let paths = library_paths(text);
+        assert_eq!(
+            paths,
+            [
+                PathBuf::from("/lib/x86_64-linux-gnu/libc.so.6"),
+                PathBuf::from("/lib64/ld-linux-x86-64.so.2")
+            ]
+        );
+    }
+}

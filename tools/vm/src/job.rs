@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The shell script that the guest's init runs: the job.
+
+/// A job under construction.
+#[derive(Default)]
+pub struct Job(String);
+
+impl Job {
+    /// A job that loads the module first, and expects it to bind to the device if there is one.
+    pub fn with_module(device: bool, parameters: &[String]) -> Self {
+        let mut job = Self(". /functions\n".to_owned());
+        let device = if device { "device" } else { "no-device" };
+        let parameters: Vec<String> = parameters.iter().map(|word| quote(word)).collect();
+        job.command(&format!("load_module {device} {}", parameters.join(" ")));
+        job
+    }
+
+    /// Adds a shell command.
+    pub fn command(&mut self, line: &str) {
+        self.0.push_str(line.trim_end());
+        self.0.push('\n');
+    }
+
+    /// Adds a test program.
+    pub fn test(&mut self, name: &str, seconds: u64) {
+        let name = quote(name);
+        self.command(&format!("run_test {name} {seconds} /selftests/{name}"));
+    }
+
+    /// The script.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Quotes a word for the shell.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_needed() {
+        assert_eq!(quote("timeout=3"), "timeout=3");
+        assert_eq!(quote("a b"), "'a b'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote(""), "''");
+    }
+
+    #[test]
+    fn tests_run_after_the_module_is_loaded() {
+        let mut job = Job::with_module(true, &["debug=1".to_owned()]);
+        job.test("probe", 60);
+        let lines: Vec<&str> = job.text().lines().collect();
+        assert_eq!(
+            lines,
+            [
+                ". /functions",
+                "load_module device debug=1",
+                "run_test probe 60 /selftests/probe"
+            ]
+        );
+    }
+}

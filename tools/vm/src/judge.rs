@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Reads the guest's kernel messages for what a healthy kernel does not say.
+
+/// At most this many lines are shown of one finding.
+const SHOWN: usize = 30;
+
+/// Taint flags of a healthy guest: out-of-tree module (12) and unsigned module (13).
+const ALLOWED_TAINT: u64 = 1 << 12 | 1 << 13;
+
+/// Letters of [`ALLOWED_TAINT`] and of "no proprietary module" in a splat's `Tainted:` line.
+const ALLOWED_LETTERS: &str = "GOE";
+
+/// Texts that mean trouble wherever they stand in a message.
+const TROUBLE: &[(&str, &str)] = &[
+    ("Kernel panic - not syncing", "panic"),
+    ("kernel BUG at ", "BUG"),
+    ("BUG: ", "BUG"),
+    ("Oops: ", "oops"),
+    ("Oops - ", "oops"),
+    ("general protection fault", "oops"),
+    ("Unable to handle kernel", "oops"),
+    ("unable to handle page fault", "oops"),
+    ("KASAN: ", "KASAN"),
+    ("KFENCE: ", "KFENCE"),
+    ("KCSAN: ", "KCSAN"),
+    ("UBSAN: ", "UBSAN"),
+    ("rust_kernel: panicked", "Rust panic"),
+    ("rust_panic", "Rust panic"),
+    ("INFO: task ", "hung task"),
+    ("detected stall", "RCU stall"),
+    ("self-detected stall", "RCU stall"),
+    ("soft lockup", "lockup"),
+    ("hard LOCKUP", "lockup"),
+    ("workqueue lockup", "lockup"),
+    ("possible circular locking dependency", "lockdep"),
+    ("possible recursive locking", "lockdep"),
+    ("possible irq lock inversion", "lockdep"),
+    ("inconsistent lock state", "lockdep"),
+    ("lock held when returning to user space", "lockdep"),
+    ("Invalid wait context", "lockdep"),
+    ("bad unlock balance", "lockdep"),
+    ("held lock freed", "lockdep"),
+    ("suspicious RCU usage", "lockdep"),
+    ("DMA-API: ", "DMA API"),
+    ("kmemleak: ", "memory leak"),
+    ("refcount_t: ", "refcount"),
+    ("list_add corruption", "list corruption"),
+    ("list_del corruption", "list corruption"),
+    ("usercopy: Kernel memory", "usercopy"),
+    ("Out of memory: ", "out of memory"),
+    ("page allocation failure", "out of memory"),
+    ("nobody cared", "interrupt"),
+];
+
+/// Messages that only look like trouble.
+const HARMLESS: &[&str] = &[
+    "kmemleak: Kernel memory leak detector initialized",
+    "kmemleak: Automatic memory scanning thread started",
+    "kmemleak: Early log",
+    "DMA-API: preallocated",
+    "DMA-API: debugging enabled",
+];
+
+/// Something that the kernel should not have said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind of trouble it is.
+    pub kind: &'static str,
+    /// The lines that say so.
+    pub lines: Vec<String>,
+}
+
+/// Looks through all kernel messages of a run.
+pub fn findings(lines: &[String]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut at = 0;
+    while at < lines.len() {
+        let Some(kind) = lines[at..].first().and_then(|line| trouble(line)) else {
+            at += 1;
+            continue;
+        };
+        // The line that announces the report belongs to it.
+        let from = match at.checked_sub(1) {
+            Some(before) if lines[before].contains("[ cut here ]") => before,
+            Some(before) if is_rule(&lines[before]) => before,
+            _ => at,
+        };
+        let to = report_end(lines, at);
+        findings.push(Finding {
+            kind,
+            lines: lines[from..to.min(from + SHOWN)].to_vec(),
+        });
+        at = to;
+    }
+    findings
+}
+
+/// What is wrong with the kernel's taint flags, if anything.
+pub fn taint_trouble(taint: u64) -> Option<String> {
+    let bad = taint & !ALLOWED_TAINT;
+    (bad != 0).then(|| {
+        let bits: Vec<String> = (0..u64::BITS)
+            .filter(|bit| bad >> bit & 1 != 0)
+            .map(|bit| bit.to_string())
+            .collect();
+        format!(
+            "the kernel is tainted ({taint}): flag {} should not be set",
+            bits.join(", flag ")
+        )
+    })
+}
+
+/// The message without time stamp and the like.
+fn message(line: &str) -> &str {
+    let line = line.trim_start();
+    match line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((time, rest)) if time.trim().starts_with(|c: char| c.is_ascii_digit()) => {
+            rest.trim_start()
+        }
+        _ => line,
+    }
+}
+
+fn trouble(line: &str) -> Option<&'static str> {
+    let message = message(line);
+    if HARMLESS.iter().any(|text| message.contains(text)) {
+        return None;
+    }
+    if is_warning(message) {
+        return Some(
+            if message.contains("locking") || message.contains("RCU usage") {
+                "lockdep"
+            } else {
+                "WARN"
+            },
+        );
+    }
+    if let Some(letters) = tainted(message) {
+        if letters
+            .chars()
+            .any(|letter| !ALLOWED_LETTERS.contains(letter))
+        {
+            return Some("taint");
+        }
+    }
+    TROUBLE
+        .iter()
+        .find(|(text, _)| message.contains(text))
+        .map(|(_, kind)| *kind)
+}
+
+/// WARN() and its relatives, not drivers that print the word.
+fn is_warning(message: &str) -> bool {
+    message.strip_prefix("WARNING: ").is_some_and(|rest| {
+        rest.starts_with("CPU: ")
+            || rest.starts_with("possible ")
+            || rest.starts_with("suspicious ")
+            || rest.starts_with("inconsistent ")
+            || rest.starts_with("bad unlock")
+            || rest.starts_with("held lock")
+            || rest.starts_with("lock held")
+            || rest.starts_with("Nested lock")
+            || rest.contains(" at ")
+    })
+}
+
+/// The letters of a `Tainted:` note.
+fn tainted(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("Tainted: ")?;
+    // "Tainted: G           OE      7.3.4" or "Tainted: [O]=OOT_MODULE, [E]=UNSIGNED_MODULE".
+    if rest.starts_with('[') {
+        return Some(
+            rest.split('[')
+                .filter_map(|part| part.split_once(']'))
+                .map(|(letter, _)| letter)
+                .collect(),
+        );
+    }
+    Some(
+        rest.split_whitespace()
+            .take_while(|word| word.chars().all(|c| c.is_ascii_uppercase()))
+            .collect(),
+    )
+}
+
+/// A line of equal signs, as before lockdep's and KASAN's reports.
+fn is_rule(line: &str) -> bool {
+    let message = message(line);
+    message.len() >= 20 && message.chars().all(|c| c == '=')
+}
+
+/// First line after the report that begins at `at`.
+fn report_end(lines: &[String], at: usize) -> usize {
+    for (offset, line) in lines[at..].iter().enumerate().take(200) {
+        let message = message(line);
+        if message.starts_with("---[ end ") {
+            // A panic's end comes after the trace's; both are one report.
+            return at + offset + 1;
+        }
+        if offset > 0 && is_rule(line) {
+            return at + offset + 1;
+        }
+        if offset > 0 && line.contains("azihsm-test: begin") {
+            return at + offset;
+        }
+    }
+    // No end mark: the report is what looks like a report.
+    let body = lines[at + 1..]
+        .iter()
+        .take_while(|line| looks_like_report(line))
+        .count();
+    at + 1 + body
+}
+
+fn looks_like_report(line: &str) -> bool {
+    let message = message(line);
+    message.starts_with(' ')
+        || line.contains("]  ")
+        || [
+            "Call Trace:",
+            "<TASK>",
+            "</TASK>",
+            "RIP:",
+            "RSP:",
+            "R",
+            "CPU:",
+            "Hardware name:",
+            "Code:",
+        ]
+        .iter()
+        .any(|start| message.trim_start().starts_with(start))
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

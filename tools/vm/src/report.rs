@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What was run and what came of it: suites, their failures, the table at the end.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use crate::tap::Result;
+
+/// Something that failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The test's name.
+    pub name: String,
+    /// The lines that say what was wrong.
+    pub notes: Vec<String>,
+}
+
+/// The tests of one kind.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    /// Its name.
+    pub name: String,
+    /// How many tests passed.
+    pub passed: usize,
+    /// How many failed.
+    pub failed: usize,
+    /// How many could not run.
+    pub skipped: usize,
+    /// The failed ones.
+    pub failures: Vec<Failure>,
+    /// Why tests could not run, with how often.
+    pub skips: Vec<(String, usize)>,
+    /// How long it took.
+    pub time: Duration,
+    started: Instant,
+}
+
+impl Suite {
+    /// An empty suite; its time counts from now.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            passed: 0,
+            failed: 0,
+            skipped: 0,
+            failures: Vec::new(),
+            skips: Vec::new(),
+            time: Duration::ZERO,
+            started: Instant::now(),
+        }
+    }
+
+    /// Adds one result.
+    pub fn add(&mut self, name: &str, result: Result, notes: Vec<String>) {
+        match result {
+            Result::Passed => self.passed += 1,
+            Result::Skipped => {
+                self.skipped += 1;
+                let why = notes.join(" ");
+                match self.skips.iter_mut().find(|(known, _)| *known == why) {
+                    Some((_, count)) => *count += 1,
+                    None => self.skips.push((why, 1)),
+                }
+            }
+            Result::Failed => {
+                self.failed += 1;
+                self.failures.push(Failure {
+                    name: name.to_owned(),
+                    notes,
+                });
+            }
+        }
+        self.time = self.started.elapsed();
+    }
+
+    /// Adds a result that is either good or not.
+    pub fn check(&mut self, name: &str, complaints: Vec<String>) {
+        let result = if complaints.is_empty() {
+            Result::Passed
+        } else {
+            Result::Failed
+        };
+        self.add(name, result, complaints);
+    }
+}
+
+/// The suites of a run.
+#[derive(Default)]
+pub struct Report {
+    suites: Vec<Suite>,
+}
+
+impl Report {
+    /// Adds a suite and shows what failed in it at once.
+    pub fn add(&mut self, suite: Suite) {
+        for failure in &suite.failures {
+            println!("  FAIL    {}: {}", suite.name, failure.name);
+            for line in &failure.notes {
+                println!("            {line}");
+            }
+        }
+        self.suites.push(suite);
+    }
+
+    /// Prints the table and returns the exit code of the run.
+    pub fn finish(&self) -> ExitCode {
+        println!("\n{}", self.table());
+        let passed: usize = self.suites.iter().map(|suite| suite.passed).sum();
+        let failed: usize = self.suites.iter().map(|suite| suite.failed).sum();
+        let skipped: usize = self.suites.iter().map(|suite| suite.skipped).sum();
+        if passed + failed == 0 {
+            println!("azihsm: error: nothing was run");
+        }
+        println!("{passed} passed, {failed} failed, {skipped} skipped");
+        if failed == 0 && passed > 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+
+    fn table(&self) -> String {
+        let width = self
+            .suites
+            .iter()
+            .map(|suite| suite.name.len())
+            .max()
+            .unwrap_or(0)
+            .max(5);
+        let mut text = format!(
+            "{:<width$} {:>7} {:>7} {:>8} {:>9}",
+            "suite", "passed", "failed", "skipped", "time"
+        );
+        for suite in &self.suites {
+            text.push_str(&format!(
+                "\n{:<width$} {:>7} {:>7} {:>8} {:>7.1} s",
+                suite.name,
+                suite.passed,
+                suite.failed,
+                suite.skipped,
+                suite.time.as_secs_f64()
+            ));
+        }
+        for suite in &self.suites {
+            for failure in &suite.failures {
+                text.push_str(&format!("\n  failed  {}: {}", suite.name, failure.name));
+            }
+        }
+        for suite in &self.suites {
+            for (why, count) in &suite.skips {
+                let why = if why.is_empty() {
+                    "no reason given"
+                } else {
+                    why
+                };
+                text.push_str(&format!("\n  skipped {}: {count} x {why}", suite.name));
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_skips_are_told_once() {
+        let mut suite = Suite::new("s");
+        for _ in 0..2 {
+            suite.add("t", Result::Skipped, vec!["no device".to_owned()]);
+        }
+        assert_eq!(suite.skips, [("no device".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn nothing_run_is_a_failure() {
+        let code = format!("{:?}", Report::default().finish());
+        assert_eq!(code, format!("{:?}", ExitCode::FAILURE));
+    }
+
+    #[test]
+    fn the_table_names_what_failed() {
+        let mut suite = Suite::new("lint");
+        suite.check("clean", Vec::new());
+        suite.check("dirty", vec!["why".to_owned()]);
+        let mut report = Report::default();
+        report.add(suite);
+        let table = report.table();
+        assert!(table.contains("failed  lint: dirty"), "{table}");
+        assert!(table.lines().nth(1).unwrap().starts_with("lint"), "{table}");
+    }
+}

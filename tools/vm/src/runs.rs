@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The table of guest runs, `runs.toml`.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::emulator::{Firmware, Setup};
+use crate::guest::Limits;
+use crate::layout::Layout;
+
+/// One boot of the guest and what it is for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Name of the run and of the folder of its logs.
+    pub name: String,
+    /// Who answers the commands.
+    #[serde(default)]
+    pub firmware: Firmware,
+    /// Whether the machine has the device.
+    #[serde(default = "yes")]
+    pub device: bool,
+    /// Further arguments of the emulator.
+    #[serde(default)]
+    pub emulator: Vec<String>,
+    /// Words added to the kernel's command line.
+    #[serde(default)]
+    pub kernel: Vec<String>,
+    /// Parameters of the module.
+    #[serde(default)]
+    pub module: Vec<String>,
+    /// Which tests; all if there is no list.
+    pub tests: Option<Vec<String>>,
+    /// Seconds that one test program may take.
+    #[serde(default = "test_limit")]
+    pub test_limit: u64,
+    /// Seconds that the run may take.
+    #[serde(default = "total_limit")]
+    pub total_limit: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    run: Vec<Run>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn test_limit() -> u64 {
+    120
+}
+
+fn total_limit() -> u64 {
+    900
+}
+
+impl Run {
+    /// The device of the run.
+    pub fn setup(&self) -> Option<Setup> {
+        self.device.then(|| Setup {
+            firmware: self.firmware,
+            args: self.emulator.clone(),
+        })
+    }
+
+    /// How long the run may take. A silent test is ended by its own limit first.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            total: Duration::from_secs(self.total_limit),
+            silence: Duration::from_secs(self.test_limit + 30),
+        }
+    }
+
+    /// The tests of the run, out of those that there are.
+    pub fn choose(&self, all: &[String]) -> Result<Vec<String>> {
+        let Some(chosen) = &self.tests else {
+            return Ok(all.to_vec());
+        };
+        for name in chosen {
+            ensure!(
+                all.contains(name),
+                "run `{}` of runs.toml names the test `{name}`; there are: {}",
+                self.name,
+                all.join(" ")
+            );
+        }
+        Ok(chosen.clone())
+    }
+}
+
+/// Reads the table.
+pub fn table(layout: &Layout) -> Result<Vec<Run>> {
+    let path = layout.repo.join("tools/vm/runs.toml");
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    parse(&text).with_context(|| format!("in {}", path.display()))
+}
+
+fn parse(text: &str) -> Result<Vec<Run>> {
+    Ok(toml::from_str::<Table>(text)?.run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_the_tree_is_good() {
+        let runs = parse(include_str!("../runs.toml")).unwrap();
+        let mut names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), runs.len(), "run names must differ");
+        assert!(runs.iter().any(|run| run.firmware == Firmware::Remote));
+    }
+
+    #[test]
+    fn misspelt_keys_are_refused() {
+        assert!(parse("[[run]]\nname = 'a'\nfirmwares = 'model'\n").is_err());
+    }
+
+    #[test]
+    fn unknown_tests_are_refused() {
+        let run = &parse("[[run]]\nname = 'a'\ntests = ['x']\n").unwrap()[0];
+        assert!(run.choose(&["y".to_owned()]).is_err());
+        assert_eq!(
+            run.choose(&["x".to_owned(), "y".to_owned()]).unwrap(),
+            ["x"]
+        );
+    }
+}
