@@ -4,6 +4,8 @@
 //!
 //! Values are those of the device specification: section numbers refer to the device model.
 
+use std::sync::Arc;
+
 pub use azihsm_ddi::SessionKind;
 
 /// Controller id of a function: 0 for the PF, n + 1 for VF n (section 1).
@@ -175,4 +177,30 @@ pub trait Firmware: Send + Sync {
 
     /// Returns the sessions that the function holds.
     fn sessions(&self, function: FunctionId) -> Vec<SessionInfo>;
+}
+
+impl<F: Firmware + ?Sized> Firmware for Arc<F> {
+    fn control(&self, function: FunctionId, request: ControlRequest) -> ControlResponse {
+        (**self).control(function, request)
+    }
+
+    fn undo(&self, function: FunctionId, undo: Undo) {
+        (**self).undo(function, undo);
+    }
+
+    fn flush(&self, function: FunctionId, session_id: u16) -> (u16, SessionResult) {
+        (**self).flush(function, session_id)
+    }
+
+    fn fast(&self, function: FunctionId, request: FastRequest) -> FastResponse {
+        (**self).fast(function, request)
+    }
+
+    fn state(&self, function: FunctionId, change: StateChange) {
+        (**self).state(function, change);
+    }
+
+    fn sessions(&self, function: FunctionId) -> Vec<SessionInfo> {
+        (**self).sessions(function)
+    }
 }
