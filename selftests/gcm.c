@@ -270,7 +270,7 @@ TEST_F(gcm, no_plaintext_without_tag)
 			why = decrypt_damaged(&self->c, d, other.bulk_id,
 					      i % 2);
 			if (d == NOTHING) {
-				EXPECT_STREQ("accepted", why);
+				EXPECT_TRUE(why && !strcmp(why, "accepted"));
 				continue;
 			}
 			EXPECT_EQ(NULL, why) {
