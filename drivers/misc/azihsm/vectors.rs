@@ -188,8 +188,9 @@ impl<'bound> Vectors<'bound> {
     ) -> Result<Self> {
         let split = Split::new(allocated.len()).ok_or(ENOSPC)?;
         controller.vectors.populate(split);
-        let mut hints = KVec::with_capacity(allocated.len(), GFP_KERNEL)?;
+        // In this order, so that a failure drops the hints first, as `Self` does.
         let mut handlers = KVec::with_capacity(allocated.len(), GFP_KERNEL)?;
+        let mut hints = KVec::with_capacity(allocated.len(), GFP_KERNEL)?;
         for (i, name) in NAMES.iter().enumerate().take(allocated.len()) {
             let request: irq::IrqRequest<'_> = allocated.index(i)?.into();
             // CAST: At most 31.
