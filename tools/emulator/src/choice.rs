@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
-use azihsm_firmware::{Firmware, Model};
+use anyhow::{Context, Result};
+use azihsm_firmware::{Firmware, Model, Remote};
 
 /// The 32 bytes of an insecure test key.
 pub type TestKey = [u8; 32];
@@ -58,7 +58,20 @@ impl Choice {
                 };
                 Ok(Arc::new(builder.build()))
             }
-            Choice::Remote(_) => bail!("remote firmware is not part of this build yet"),
+            Choice::Remote(path) => {
+                if test_key.is_some() {
+                    tracing::warn!(
+                        "--test-key does not reach the firmware at {self}: start that with the key, too"
+                    );
+                }
+                let remote = Remote::connect(path).with_context(|| {
+                    format!(
+                        "cannot use the firmware at {}: start the process that serves it first",
+                        path.display()
+                    )
+                })?;
+                Ok(Arc::new(remote))
+            }
         }
     }
 }

@@ -22,8 +22,9 @@ const LINE_MAX: u64 = 64 * 1024;
 #[derive(Debug, Deserialize)]
 #[serde(tag = "cmd", rename_all = "kebab-case", deny_unknown_fields)]
 enum Request {
-    Stats,
-    State,
+    // With braces, since serde lets unit variants pass with members it does not know.
+    Stats {},
+    State {},
 }
 
 /// What the control socket tells about.
@@ -88,8 +89,8 @@ fn converse(stream: &UnixStream, source: &Source) -> io::Result<()> {
 
 fn answer(line: &str, source: &Source) -> Value {
     match serde_json::from_str::<Request>(line) {
-        Ok(Request::Stats) => json!((source.snapshot)()),
-        Ok(Request::State) => state(&source.device),
+        Ok(Request::Stats {}) => json!((source.snapshot)()),
+        Ok(Request::State {}) => state(&source.device),
         Err(error) => json!({
             "error": format!("{error}; requests are {{\"cmd\":\"stats\"}} and {{\"cmd\":\"state\"}}, one per line")
         }),

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -28,6 +29,8 @@ mod choice;
 
 /// Exit code when the host violated the protocol and `--strict` was given.
 const EXIT_VIOLATIONS: u8 = 3;
+/// How long the firmware may take to tell its sessions for the counters.
+const FIRMWARE_PATIENCE: Duration = Duration::from_millis(500);
 /// How often the counters are written.
 const STATS_PERIOD: Duration = Duration::from_secs(1);
 
@@ -62,7 +65,7 @@ struct Arguments {
     #[arg(long, value_name = "model|unix:PATH", default_value = "model")]
     firmware: choice::Choice,
 
-    /// INSECURE, for tests only: 32 bytes in hexadecimal that every generated AES key is made of
+    /// INSECURE, for tests only: 32 bytes in hexadecimal; every AES key the model makes is these bytes XOR its label
     #[arg(long, value_name = "HEX", value_parser = choice::parse_test_key)]
     test_key: Option<choice::TestKey>,
 
@@ -195,11 +198,29 @@ fn snapshots(
     let device = Arc::clone(device);
     let firmware = arguments.firmware.to_string();
     let (insecure, strict) = (arguments.test_key.is_some(), arguments.strict);
+    let last_sessions = AtomicU64::new(0);
     move || {
+        if let Some(sessions) = count_sessions(&device) {
+            last_sessions.store(sessions, Ordering::Relaxed);
+        }
+        let sessions = last_sessions.load(Ordering::Relaxed);
         device
             .stats()
-            .snapshot(device.sessions(), &firmware, insecure, strict)
+            .snapshot(sessions, &firmware, insecure, strict)
     }
+}
+
+/// Asks the firmware for its sessions, but does not wait for firmware that hangs.
+fn count_sessions(device: &Arc<Device>) -> Option<u64> {
+    let (sender, receiver) = mpsc::channel();
+    let device = Arc::clone(device);
+    thread::Builder::new()
+        .name("sessions".to_owned())
+        .spawn(move || {
+            let _ = sender.send(device.sessions());
+        })
+        .ok()?;
+    receiver.recv_timeout(FIRMWARE_PATIENCE).ok()
 }
 
 fn start_control<'a>(

@@ -70,6 +70,19 @@ pub enum MapError {
         /// Size in bytes.
         size: u64,
     },
+    /// The file ends before the mapping does: touching the rest would be fatal.
+    #[error("the file of {length:#x} bytes does not hold {size:#x} bytes from {offset:#x} on")]
+    ShortFile {
+        /// Length of the file.
+        length: u64,
+        /// Where the mapping begins in it.
+        offset: u64,
+        /// Size in bytes.
+        size: u64,
+    },
+    /// The file cannot be examined.
+    #[error("cannot examine the file behind guest memory")]
+    Metadata(#[source] std::io::Error),
     /// The file cannot be mapped.
     #[error("cannot map guest memory")]
     Mmap(#[from] vm_memory::mmap::MmapRegionError),
@@ -104,6 +117,17 @@ impl GuestMemory {
             .filter(|_| size > 0)
             .ok_or(MapError::Range { address, size })?;
         let length = usize::try_from(size).map_err(|_| MapError::Range { address, size })?;
+        if let Some((file, offset)) = &file {
+            let metadata = file.metadata().map_err(MapError::Metadata)?;
+            let (length, offset) = (metadata.len(), *offset);
+            if metadata.is_file() && offset.checked_add(size).is_none_or(|end| end > length) {
+                return Err(MapError::ShortFile {
+                    length,
+                    offset,
+                    size,
+                });
+            }
+        }
         let mut mappings = self.mappings.write();
         let overlaps = mappings
             .range(..end)
@@ -303,4 +327,204 @@ fn is_tmpfs(file: &File) -> bool {
     // SAFETY: The call succeeded, so it has filled the structure.
     let stat = unsafe { stat.assume_init() };
     stat.f_type == TMPFS_MAGIC
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    fn file(size: u64) -> File {
+        let file = tempfile::tempfile().expect("temporary file");
+        file.set_len(size).expect("size of it");
+        file
+    }
+
+    fn reason(result: Result<(), DmaError>) -> Refusal {
+        result.expect_err("refused").reason
+    }
+
+    #[test]
+    fn outside_of_mappings() {
+        let memory = GuestMemory::default();
+        assert_eq!(
+            reason(memory.read(0x1000, &mut [0; 4])),
+            Refusal::Unmapped(0x1000)
+        );
+        memory
+            .map(0x1000, 0x1000, true, true, Some((file(0x1000), 0)))
+            .expect("map");
+        assert_eq!(memory.read(0x1000, &mut [0; 0x1000]), Ok(()));
+        assert_eq!(
+            reason(memory.read(0xfff, &mut [0; 4])),
+            Refusal::Unmapped(0xfff)
+        );
+        assert_eq!(
+            reason(memory.write(0x1ffe, &[0; 4])),
+            Refusal::Unmapped(0x2000)
+        );
+        assert_eq!(reason(memory.write(u64::MAX, &[0; 4])), Refusal::Wraps);
+        assert_eq!(memory.unmap(0x1000, 0x1000), 1);
+        assert_eq!(
+            reason(memory.read(0x1000, &mut [0; 4])),
+            Refusal::Unmapped(0x1000)
+        );
+    }
+
+    #[test]
+    fn a_refused_write_changes_nothing() {
+        let memory = GuestMemory::default();
+        let backing = file(0x1000);
+        memory
+            .map(
+                0,
+                0x1000,
+                true,
+                true,
+                Some((backing.try_clone().expect("clone"), 0)),
+            )
+            .expect("map");
+        assert!(memory.write(0xfff, &[0xaa; 2]).is_err());
+        let mut byte = [0];
+        backing.read_exact_at(&mut byte, 0xfff).expect("read");
+        assert_eq!(byte, [0]);
+    }
+
+    #[test]
+    fn directions() {
+        let memory = GuestMemory::default();
+        memory
+            .map(0x1000, 0x1000, true, false, Some((file(0x1000), 0)))
+            .expect("map");
+        memory
+            .map(0x2000, 0x1000, false, true, Some((file(0x1000), 0)))
+            .expect("map");
+        assert_eq!(memory.read(0x1000, &mut [0; 4]), Ok(()));
+        assert_eq!(
+            reason(memory.write(0x1000, &[0; 4])),
+            Refusal::Direction(0x1000)
+        );
+        assert_eq!(memory.write(0x2000, &[0; 4]), Ok(()));
+        assert_eq!(
+            reason(memory.read(0x2000, &mut [0; 4])),
+            Refusal::Direction(0x2000)
+        );
+        assert_eq!(
+            reason(memory.write_entry(0x1ff0, &[0; 32])),
+            Refusal::Direction(0x1ff0)
+        );
+        // Rooms that the client cannot share.
+        memory.map(0x3000, 0x1000, true, true, None).expect("map");
+        assert_eq!(
+            reason(memory.read(0x3000, &mut [0; 4])),
+            Refusal::Inaccessible(0x3000)
+        );
+    }
+
+    #[test]
+    fn across_neighbours_and_file_offsets() {
+        let memory = GuestMemory::default();
+        let backing = file(0x3000);
+        backing
+            .write_all_at(b"page two", 0x2000 - 4)
+            .expect("write");
+        // The two pages change places on the bus.
+        for (address, offset) in [(0x2000, 0x1000), (0x1000, 0x2000)] {
+            let file = backing.try_clone().expect("clone");
+            memory
+                .map(address, 0x1000, true, true, Some((file, offset)))
+                .expect("map");
+        }
+        let mut end = [0; 4];
+        assert_eq!(memory.read(0x3000 - 4, &mut end), Ok(()));
+        assert_eq!(&end, b"page");
+        assert_eq!(memory.read(0x1000, &mut end), Ok(()));
+        assert_eq!(&end, b" two");
+        assert_eq!(memory.write(0x2000 - 2, b"over"), Ok(()));
+        let mut both = [[0; 2]; 2];
+        backing.read_exact_at(&mut both[0], 0x2ffe).expect("read");
+        backing.read_exact_at(&mut both[1], 0x1000).expect("read");
+        assert_eq!(both, [*b"ov", *b"er"]);
+    }
+
+    #[test]
+    fn entries_end_at_any_mapping_boundary() {
+        let memory = GuestMemory::default();
+        let backing = file(0x2000);
+        for page in [0, 0x1000] {
+            let file = backing.try_clone().expect("clone");
+            memory
+                .map(page, 0x1000, true, true, Some((file, page)))
+                .expect("map");
+        }
+        let entry: Vec<u8> = (1..=16).collect();
+        for address in [0x100, 0xff0, 0xff1, 0xff8] {
+            assert_eq!(memory.write_entry(address, &entry), Ok(()));
+            let mut read = [0; 16];
+            backing.read_exact_at(&mut read, address).expect("read");
+            assert_eq!(read[..], entry[..], "{address:#x}");
+        }
+    }
+
+    #[test]
+    fn bad_mappings() {
+        let memory = GuestMemory::default();
+        memory
+            .map(0x2000, 0x1000, true, true, Some((file(0x1000), 0)))
+            .expect("map");
+        for (address, size) in [
+            (0x2000, 0x1000),
+            (0x1000, 0x1001),
+            (0x2fff, 1),
+            (0, 0x10000),
+        ] {
+            let result = memory.map(address, size, true, true, None);
+            assert!(
+                matches!(result, Err(MapError::Overlap { .. })),
+                "{address:#x}"
+            );
+        }
+        assert!(matches!(
+            memory.map(0, 0, true, true, None),
+            Err(MapError::Range { .. })
+        ));
+        assert!(matches!(
+            memory.map(u64::MAX, 2, true, true, None),
+            Err(MapError::Range { .. })
+        ));
+        // A file that is too short.
+        assert!(matches!(
+            memory.map(0x8000, 0x2000, true, true, Some((file(0x1000), 0))),
+            Err(MapError::ShortFile { .. })
+        ));
+        assert_eq!(
+            memory.unmap(0x2000, 0xfff),
+            0,
+            "a part of a mapping is not unmapped"
+        );
+        assert_eq!(memory.unmap(0, 0x10000), 1);
+    }
+
+    #[test]
+    fn private_memory() {
+        let memory = GuestMemory::default();
+        let shared = tempfile::tempfile_in("/dev/shm").expect("a file on tmpfs");
+        shared.set_len(0x2000).expect("size of it");
+        memory
+            .map(
+                0,
+                0x1000,
+                true,
+                true,
+                Some((shared.try_clone().expect("clone"), 0)),
+            )
+            .expect("map");
+        assert!(
+            memory.is_private(0),
+            "what the guest wrote is not in the file"
+        );
+        shared.write_all_at(b"x", 0x1000).expect("write");
+        assert!(!memory.is_private(0));
+        assert!(!memory.is_private(0x1000), "not mapped: nothing is known");
+    }
 }

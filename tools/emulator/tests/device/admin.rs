@@ -32,7 +32,10 @@ fn identify() {
     assert_eq!(data[80..88], [2, 0, 13, 0x77, 0x66, 0, 4, 0]);
     assert_eq!(data[88..96], 1u64.to_le_bytes());
     assert_eq!(data[96..102], [0, 4, 1, 0, 1, 0]);
-    assert!(data[102..].iter().all(|&b| b == 0xee), "only 102 bytes are written");
+    assert!(
+        data[102..].iter().all(|&b| b == 0xee),
+        "only 102 bytes are written"
+    );
     assert_eq!(host.device.stats().dma_bytes_written.get(), 102 + 16);
 }
 
@@ -42,7 +45,10 @@ fn identify_to_a_bad_address() {
     assert_eq!(host.admin(IDENTIFY, 0x10, &[1]).0, 0x4004);
     let violations = host.violations();
     assert_eq!(violations.len(), 1);
-    assert!(violations[0].contains("write of 102 bytes at 0x10"), "{violations:?}");
+    assert!(
+        violations[0].contains("write of 102 bytes at 0x10"),
+        "{violations:?}"
+    );
     assert!(violations[0].contains("not mapped"), "{violations:?}");
 }
 
@@ -72,7 +78,11 @@ fn without_resources() {
 fn unknown_opcodes() {
     let (mut host, _) = Host::ready();
     for opcode in [0x02, 0x03, 0x08, 0x0c, 0x18, 0x7f, 0xc2, 0xca, 0xff] {
-        assert_eq!(host.admin(opcode, 0, &[0]), (0x4001, 0), "opcode {opcode:#x}");
+        assert_eq!(
+            host.admin(opcode, 0, &[0]),
+            (0x4001, 0),
+            "opcode {opcode:#x}"
+        );
     }
     assert_eq!(host.device.stats().failed_admin.get(), 9);
 }
@@ -87,10 +97,26 @@ fn create_cq_errors_in_order() {
     assert_eq!(create(queue(0, 0), 3 | 99 << 16), 0x4102, "size 0");
     assert_eq!(create(queue(0, 3), 3 | 99 << 16), 0x4101, "id 0");
     assert_eq!(create(queue(66, 3), 3 | 99 << 16), 0x4108, "vector");
-    assert_eq!(create(queue(66, 3), 3 | 1 << 16), 0x4101, "id past the CP queues");
-    assert_eq!(create(queue(386, 3), 3 | 16 << 16), 0x4101, "id past the FP queues");
-    assert_eq!(create(queue(3, 3), 3 | 1 << 16), 0x4007, "past the resources");
-    assert_eq!(create(queue(260, 3), 3 | 16 << 16), 0x4007, "past the resources");
+    assert_eq!(
+        create(queue(66, 3), 3 | 1 << 16),
+        0x4101,
+        "id past the CP queues"
+    );
+    assert_eq!(
+        create(queue(386, 3), 3 | 16 << 16),
+        0x4101,
+        "id past the FP queues"
+    );
+    assert_eq!(
+        create(queue(3, 3), 3 | 1 << 16),
+        0x4007,
+        "past the resources"
+    );
+    assert_eq!(
+        create(queue(260, 3), 3 | 16 << 16),
+        0x4007,
+        "past the resources"
+    );
     assert_eq!(create(queue(1, 3), 3 | 1 << 16), 0);
     assert_eq!(create(queue(1, 3), 3 | 1 << 16), 0x4007, "exists");
 }
@@ -99,7 +125,10 @@ fn create_cq_errors_in_order() {
 fn vectors_belong_to_classes() {
     let (mut host, _) = Host::ready();
     let page = host.page(1);
-    let mut create = |id, vector: u32| host.admin(CREATE_CQ, page, &[queue(id, 3), 3 | vector << 16]).0;
+    let mut create = |id, vector: u32| {
+        host.admin(CREATE_CQ, page, &[queue(id, 3), 3 | vector << 16])
+            .0
+    };
     for vector in [0, 16, 32, 0xffff] {
         assert_eq!(create(1, vector), 0x4108, "CP vector {vector}");
     }
@@ -111,7 +140,10 @@ fn vectors_belong_to_classes() {
     assert_eq!(create(256, 16), 0);
     assert_eq!(create(259, 31), 0);
     // Without interrupts the vector does not matter.
-    assert_eq!(host.admin(CREATE_CQ, page, &[queue(257, 3), 1 | 3 << 16]).0, 0);
+    assert_eq!(
+        host.admin(CREATE_CQ, page, &[queue(257, 3), 1 | 3 << 16]).0,
+        0
+    );
 }
 
 #[test]
@@ -125,10 +157,22 @@ fn create_sq_errors_in_order() {
     assert_eq!(create(queue(0, 3), 1), 0x4100, "CQ 0");
     assert_eq!(create(queue(0, 3), 1 | 66 << 16), 0x4101, "id 0");
     assert_eq!(create(queue(66, 3), 1 | 66 << 16), 0x4101, "CQ id invalid");
-    assert_eq!(create(queue(66, 3), 1 | 3 << 16), 0x4007, "CQ past the resources");
-    assert_eq!(create(queue(66, 3), 1 | 2 << 16), 0x4007, "CQ does not exist");
+    assert_eq!(
+        create(queue(66, 3), 1 | 3 << 16),
+        0x4007,
+        "CQ past the resources"
+    );
+    assert_eq!(
+        create(queue(66, 3), 1 | 2 << 16),
+        0x4007,
+        "CQ does not exist"
+    );
     assert_eq!(create(queue(66, 3), 1 | 1 << 16), 0x4101, "id invalid");
-    assert_eq!(create(queue(3, 3), 1 | 1 << 16), 0x4007, "past the resources");
+    assert_eq!(
+        create(queue(3, 3), 1 | 1 << 16),
+        0x4007,
+        "past the resources"
+    );
     assert_eq!(create(queue(1, 3), 1 | 1 << 16), 0);
     assert_eq!(create(queue(1, 3), 1 | 1 << 16), 0x4007, "exists");
 }
@@ -141,7 +185,10 @@ fn sizes_past_mqes_only_in_strict_mode() {
         let (mut host, _) = Host::with(config, 1);
         host.enable();
         let page = host.page(4);
-        assert_eq!(host.admin(CREATE_CQ, page, &[queue(1, 1024), 1]).0, expected);
+        assert_eq!(
+            host.admin(CREATE_CQ, page, &[queue(1, 1024), 1]).0,
+            expected
+        );
         assert_eq!(host.admin(CREATE_CQ, page, &[queue(256, 1023), 1]).0, 0);
     }
 }
@@ -168,7 +215,11 @@ fn a_completion_without_its_queue_is_lost() {
     let page = host.page(2);
     // SQ 2 names CQ 1, but completions go to CQ 2, which does not exist.
     assert_eq!(host.admin(CREATE_CQ, page, &[queue(1, 3), 1]).0, 0);
-    assert_eq!(host.admin(CREATE_SQ, page + 4096, &[queue(2, 3), 1 | 1 << 16]).0, 0);
+    assert_eq!(
+        host.admin(CREATE_SQ, page + 4096, &[queue(2, 3), 1 | 1 << 16])
+            .0,
+        0
+    );
     host.doorbell(16, 1);
     crate::host::eventually("command", || host.device.stats().commands_cp.get() == 1);
     assert_eq!(host.admin(DELETE_SQ, 0, &[2]).0, 0);

@@ -38,7 +38,11 @@ fn registers_take_words_only() {
     host.function.register_write(CC + 2, &[1, 0, 0, 0]);
     assert_eq!(host.reg(CC), 0);
     assert_eq!(host.violations().len(), 2);
-    assert!(host.violations()[0].contains("BAR0"), "{:?}", host.violations());
+    assert!(
+        host.violations()[0].contains("BAR0"),
+        "{:?}",
+        host.violations()
+    );
 }
 
 #[test]
@@ -56,9 +60,19 @@ fn rdy_follows_en_after_a_delay() {
     host.wait_ready(false);
     assert_eq!(host.reg(0x24), 0x000f_000f, "AQA survives a disable");
     host.enable();
-    let changes: Vec<_> =
-        firmware.changes().into_iter().filter(|c| !matches!(c, StateChange::Resources { .. })).collect();
-    assert_eq!(changes, [StateChange::Enable, StateChange::Disable, StateChange::Enable]);
+    let changes: Vec<_> = firmware
+        .changes()
+        .into_iter()
+        .filter(|c| !matches!(c, StateChange::Resources { .. }))
+        .collect();
+    assert_eq!(
+        changes,
+        [
+            StateChange::Enable,
+            StateChange::Disable,
+            StateChange::Enable
+        ]
+    );
     let stats = host.device.stats();
     assert_eq!((stats.enables.get(), stats.disables.get()), (2, 1));
 }
@@ -115,7 +129,10 @@ fn disable_waits_for_a_control_command_and_posts_its_completion() {
     host.set_reg(CC, 0);
     thread::sleep(QUIET);
     assert_eq!(host.reg(CSTS), 1, "a command is still running");
-    assert!(firmware.changes().contains(&StateChange::Disable), "the partition is dropped at once");
+    assert!(
+        firmware.changes().contains(&StateChange::Disable),
+        "the partition is dropped at once"
+    );
     firmware.open(1);
     host.wait_ready(false);
     let completion = host.peek(&cp).expect("the completion is still written");
@@ -127,7 +144,10 @@ fn disable_ends_fast_commands_without_completion() {
     let (mut host, firmware) = Host::ready();
     let mut fp = host.pair(256, 8);
     let buffers = host.page(2);
-    host.submit(&mut fp, &Fp::new(1, true, KEY_HOLD + 1, buffers, buffers + 4096, 16).0);
+    host.submit(
+        &mut fp,
+        &Fp::new(1, true, KEY_HOLD + 1, buffers, buffers + 4096, 16).0,
+    );
     firmware.await_waiting(&[1]);
     host.set_reg(CC, 0);
     thread::sleep(QUIET);
@@ -135,7 +155,11 @@ fn disable_ends_fast_commands_without_completion() {
     firmware.open(1);
     host.wait_ready(false);
     assert!(host.peek(&fp).is_none());
-    assert_eq!(host.read(buffers + 4096, 16), [0; 16], "nothing is written after the tear-down");
+    assert_eq!(
+        host.read(buffers + 4096, 16),
+        [0; 16],
+        "nothing is written after the tear-down"
+    );
     assert_eq!(host.interrupts(16), 0);
 }
 
@@ -210,7 +234,11 @@ fn function_level_reset_does_not_wait_for_control_commands() {
     host.wait_ready(false);
     super::host::eventually("registers", || host.reg(CC) == 0 && host.reg(0x24) == 0);
     assert_eq!(firmware.changes().last(), Some(&StateChange::Flr));
-    assert_eq!(host.function.resource_count(), 2, "a VF keeps its resources");
+    assert_eq!(
+        host.function.resource_count(),
+        2,
+        "a VF keeps its resources"
+    );
     // The forgotten command ends without a trace.
     firmware.open(1);
     host.quiet(&cp);
@@ -235,7 +263,10 @@ fn power_cycle_returns_to_the_initial_state() {
     let changes = firmware.changes();
     assert!(matches!(
         changes[changes.len() - 2..],
-        [StateChange::Resources { owned: 0, .. }, StateChange::Resources { owned: 3, .. }]
+        [
+            StateChange::Resources { owned: 0, .. },
+            StateChange::Resources { owned: 3, .. }
+        ]
     ));
     firmware.open(1);
     host.enable();

@@ -11,7 +11,11 @@ fn refused(host: &mut Host, offset: usize, value: u32, text: &str) {
     host.doorbell(offset, value);
     let violations = host.violations();
     assert_eq!(violations.len(), before + 1, "{text}");
-    assert!(violations[before].contains(text), "{:?} lacks {text:?}", violations[before]);
+    assert!(
+        violations[before].contains(text),
+        "{:?} lacks {text:?}",
+        violations[before]
+    );
     // The queues work on.
     assert_eq!(host.admin(0xa, 0, &[7]).0, 0);
 }
@@ -27,7 +31,12 @@ fn unmapped() {
     host.admin(0, 0, &[1]);
     refused(&mut host, 8, 1, "SQ 1 does not exist");
     host.function.doorbell_write(0, &[1]);
-    assert!(host.violations().last().unwrap().contains("access of 1 bytes"));
+    assert!(
+        host.violations()
+            .last()
+            .unwrap()
+            .contains("access of 1 bytes")
+    );
     assert_eq!(host.device.stats().violations.get(), 6);
 }
 
@@ -80,7 +89,10 @@ fn counted() {
     let (mut host, _) = Host::ready();
     let mut cp = host.pair(1, 4);
     let buffers = host.page(3);
-    let (sq, cq) = (host.device.stats().doorbell_writes_sq.get(), host.device.stats().doorbell_writes_cq.get());
+    let (sq, cq) = (
+        host.device.stats().doorbell_writes_sq.get(),
+        host.device.stats().doorbell_writes_cq.get(),
+    );
     host.submit(&mut cp, &Cp::new(1, buffers, 1, buffers + 4096).0);
     host.reap(&mut cp);
     assert_eq!(host.device.stats().doorbell_writes_sq.get(), sq + 1);

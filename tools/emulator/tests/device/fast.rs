@@ -24,7 +24,14 @@ fn start() -> Fast {
     let (source, destination, list) = (host.page(8), host.page(8), host.page(8));
     let data: Vec<u8> = (0..8 * 4096u32).map(|i| (i % 251) as u8).collect();
     host.write(source, &data);
-    Fast { host, firmware, fp, source, destination, list }
+    Fast {
+        host,
+        firmware,
+        fp,
+        source,
+        destination,
+        list,
+    }
 }
 
 impl Fast {
@@ -75,14 +82,22 @@ fn xts_fields() {
     let completion = t.run(&sqe);
     assert_eq!(completion.code(), (0, 0));
     assert_eq!(completion.0[4..44], [0; 40]);
-    assert_eq!((completion.u32(44), completion.u32(48), completion.u32(52)), (0, 1, 512));
+    assert_eq!(
+        (completion.u32(44), completion.u32(48), completion.u32(52)),
+        (0, 1, 512)
+    );
     assert_eq!((completion.sq_head(), completion.sq_id()), (1, 256));
     let request = t.last();
     assert!(request.decrypt);
     assert_eq!((request.session_id, request.short_app_id), (7, 9));
     assert_eq!(
         request.cipher,
-        Cipher::Xts { key1: 0, key2: 0x0b0a, tweak: [5; 16], data_unit: Some(512) }
+        Cipher::Xts {
+            key1: 0,
+            key2: 0x0b0a,
+            tweak: [5; 16],
+            data_unit: Some(512)
+        }
     );
     assert_eq!(t.host.read(t.destination, 512), t.inverted(t.source, 512));
     assert_eq!(t.host.violations(), [""; 0]);
@@ -91,7 +106,12 @@ fn xts_fields() {
 #[test]
 fn data_units() {
     let mut t = start();
-    for (bits, unit) in [(0u8, None), (1, Some(512)), (2, Some(4096)), (3, Some(8192))] {
+    for (bits, unit) in [
+        (0u8, None),
+        (1, Some(512)),
+        (2, Some(4096)),
+        (3, Some(8192)),
+    ] {
         let sqe = t.sqe(true, 0, 16).set(5, &[1 | bits << 6]);
         assert_eq!(t.code(&sqe), (0, 0));
         assert!(matches!(t.last().cipher, Cipher::Xts { data_unit, .. } if data_unit == unit));
@@ -119,12 +139,25 @@ fn gcm_fields_and_tail() {
     assert!(!request.decrypt);
     assert_eq!(
         request.cipher,
-        Cipher::Gcm { key: 0, iv: [4; 12], tag: [3; 16], aad_len: 20, padded_aad_len: 32, tail_len: 5 }
+        Cipher::Gcm {
+            key: 0,
+            iv: [4; 12],
+            tag: [3; 16],
+            aad_len: 20,
+            padded_aad_len: 32,
+            tail_len: 5
+        }
     );
     assert_eq!(request.data.len(), 101);
     assert_eq!(&request.data[96..], b"tail!");
-    assert_eq!(t.host.read(t.destination, 97), [&t.inverted(t.source, 96)[..], &[0]].concat());
-    assert_eq!(t.host.read(tails + 64, 6), [&t.inverted(tails, 5)[..], &[0]].concat());
+    assert_eq!(
+        t.host.read(t.destination, 97),
+        [&t.inverted(t.source, 96)[..], &[0]].concat()
+    );
+    assert_eq!(
+        t.host.read(tails + 64, 6),
+        [&t.inverted(tails, 5)[..], &[0]].concat()
+    );
 }
 
 #[test]
@@ -132,7 +165,11 @@ fn tail_only_in_place() {
     let mut t = start();
     let tails = t.host.page(1);
     t.host.write(tails, b"abc");
-    let empty = t.sqe(false, 0, 0).set(28, &[0; 16]).set(48, &[0; 16]).tail(3, tails, tails);
+    let empty = t
+        .sqe(false, 0, 0)
+        .set(28, &[0; 16])
+        .set(48, &[0; 16])
+        .tail(3, tails, tails);
     let completion = t.run(&empty);
     assert_eq!(completion.code(), (0, 0));
     assert_eq!((completion.u32(44), completion.u32(52)), (3, 0));
@@ -170,14 +207,25 @@ fn scattered_lists() {
     // Source: a chain of three segments with blocks of odd sizes; destination: a last segment cut otherwise.
     let third = t.list(4096, 3, &[descriptor(s + 2101, 1995, 0)]);
     let second = t.list(2048, 2, &[descriptor(s + 101, 2000, 0), third]);
-    let first = t.list(0, 2, &[descriptor(s, 1, 0), descriptor(s + 1, 100, 0), second]);
-    let out = t.list(8192, 3, &[descriptor(d + 7, 4000, 0), descriptor(d + 8192, 96, 0)]);
+    let first = t.list(
+        0,
+        2,
+        &[descriptor(s, 1, 0), descriptor(s + 1, 100, 0), second],
+    );
+    let out = t.list(
+        8192,
+        3,
+        &[descriptor(d + 7, 4000, 0), descriptor(d + 8192, 96, 0)],
+    );
     let sqe = t.sqe(true, 0, 4096).set(28, &first).set(48, &out);
     assert_eq!(t.code(&sqe), (0, 0));
     assert_eq!(t.last().data, t.host.read(s, 4096));
     let expected = t.inverted(s, 4096);
     assert_eq!(t.host.read(d + 7, 4001), [&expected[..4000], &[0]].concat());
-    assert_eq!(t.host.read(d + 8192, 97), [&expected[4000..], &[0]].concat());
+    assert_eq!(
+        t.host.read(d + 8192, 97),
+        [&expected[4000..], &[0]].concat()
+    );
     assert_eq!(t.host.violations(), [""; 0]);
 }
 
@@ -187,8 +235,11 @@ fn full_segments_as_a_driver_makes_them() {
     // 600 blocks of 16 bytes: two full pages of 255 blocks and a link, and a last segment of 90.
     let block = |i: u64| descriptor(t.source + i * 16, 16, 0);
     let mut pages: Vec<[u8; 16]> = Vec::new();
-    for (from, to, link) in [(0, 255, Some((4096u64, 4096u32, 2))), (255, 510, Some((8192, 1440, 3))), (510, 600, None)]
-    {
+    for (from, to, link) in [
+        (0, 255, Some((4096u64, 4096u32, 2))),
+        (255, 510, Some((8192, 1440, 3))),
+        (510, 600, None),
+    ] {
         pages.extend((from..to).map(block));
         pages.extend(link.map(|(at, len, kind)| descriptor(t.list + at, len, kind)));
     }
@@ -207,7 +258,11 @@ fn malformed_lists() {
     // (list, status of it as source, as destination)
     let short = t.list(0, 3, &[descriptor(s, 63, 0)]);
     let no_link = t.list(256, 2, &[good(s), good(s)]);
-    let early_link = t.list(512, 2, &[descriptor(t.list, 16, 3), descriptor(t.list, 16, 3)]);
+    let early_link = t.list(
+        512,
+        2,
+        &[descriptor(t.list, 16, 3), descriptor(t.list, 16, 3)],
+    );
     let bit_bucket = t.list(768, 3, &[descriptor(s, 64, 1)]);
     let cases = [
         (short, (4, 0xa), (4, 0xb)),
@@ -222,18 +277,35 @@ fn malformed_lists() {
     ];
     for (i, (pointer, source, destination)) in cases.into_iter().enumerate() {
         assert_eq!(t.code(&sqe.clone().set(28, &pointer)), source, "source {i}");
-        assert_eq!(t.code(&sqe.clone().set(48, &pointer)), destination, "destination {i}");
+        assert_eq!(
+            t.code(&sqe.clone().set(48, &pointer)),
+            destination,
+            "destination {i}"
+        );
     }
     assert_eq!(t.host.violations(), [""; 0]);
-    assert_eq!(t.code(&sqe.clone().set(28, &descriptor(RAM - 4096, 64, 3))), (4, 4));
-    assert_eq!(t.code(&sqe.clone().set(48, &descriptor(RAM - 4096, 64, 3))), (4, 2));
+    assert_eq!(
+        t.code(&sqe.clone().set(28, &descriptor(RAM - 4096, 64, 3))),
+        (4, 4)
+    );
+    assert_eq!(
+        t.code(&sqe.clone().set(48, &descriptor(RAM - 4096, 64, 3))),
+        (4, 2)
+    );
     assert_eq!(t.code(&sqe.clone().set(28, &good(RAM - 4096))), (3, 0xe));
     assert_eq!(t.code(&sqe.clone().set(48, &good(RAM - 4096))), (3, 8));
     let violations = t.host.violations();
     assert_eq!(violations.len(), 4);
-    assert!(violations[0].contains("FP queue 256, command 17185: source SGL"), "{violations:?}");
+    assert!(
+        violations[0].contains("FP queue 256, command 17185: source SGL"),
+        "{violations:?}"
+    );
     assert!(violations[3].contains("destination data"), "{violations:?}");
-    assert_eq!(t.code(&sqe.set(44, &63u32.to_le_bytes())), (4, 0xb), "destination length");
+    assert_eq!(
+        t.code(&sqe.set(44, &63u32.to_le_bytes())),
+        (4, 0xb),
+        "destination length"
+    );
 }
 
 #[test]
@@ -242,7 +314,10 @@ fn prps() {
     let (s, d) = (t.source, t.destination);
     let prp = |t: &Fast, len: u32, source: [u64; 2], destination: [u64; 2]| {
         let bytes = |p: [u64; 2]| [p[0].to_le_bytes(), p[1].to_le_bytes()].concat();
-        t.sqe(true, 0, len).set(4, &[0x28]).set(28, &bytes(source)).set(48, &bytes(destination))
+        t.sqe(true, 0, len)
+            .set(4, &[0x28])
+            .set(28, &bytes(source))
+            .set(48, &bytes(destination))
     };
     let sqe = prp(&t, 8192, [s + 8192, s], [d, d + 8192]);
     assert_eq!(t.code(&sqe), (0, 0));
@@ -302,6 +377,9 @@ fn sixteen_megabytes() {
     t.host.write(source + (8 << 20), b"middle");
     let sqe = Fp::new(0x4321, true, 0, source, destination, 16 << 20);
     assert_eq!(t.code(&sqe), (0, 0));
-    assert_eq!(t.host.read(destination + (8 << 20), 6), b"middle".map(|b| !b));
+    assert_eq!(
+        t.host.read(destination + (8 << 20), 6),
+        b"middle".map(|b| !b)
+    );
     assert_eq!(t.host.read(destination + (16 << 20) - 1, 1), [0xff]);
 }

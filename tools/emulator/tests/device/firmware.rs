@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use azihsm_firmware::{
-    Cipher, ControlRequest, ControlResponse, FastRequest, FastResponse, Firmware, FunctionId, SessionInfo,
-    SessionResult, StateChange, Undo,
+    Cipher, ControlRequest, ControlResponse, FastRequest, FastResponse, Firmware, FunctionId,
+    SessionInfo, SessionResult, StateChange, Undo,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -75,7 +75,10 @@ impl TestFirmware {
         let limit = Instant::now() + LIMIT;
         let mut state = self.gates.lock();
         while !gates.iter().all(|g| state.waiting.contains(g)) {
-            assert!(!self.moved.wait_until(&mut state, limit).timed_out(), "no command waits at {gates:?}");
+            assert!(
+                !self.moved.wait_until(&mut state, limit).timed_out(),
+                "no command waits at {gates:?}"
+            );
         }
     }
 
@@ -95,7 +98,10 @@ impl TestFirmware {
         state.waiting.insert(gate);
         self.moved.notify_all();
         while !state.open.contains(&gate) {
-            assert!(!self.moved.wait_until(&mut state, limit).timed_out(), "gate {gate} was never opened");
+            assert!(
+                !self.moved.wait_until(&mut state, limit).timed_out(),
+                "gate {gate} was never opened"
+            );
         }
     }
 }
@@ -105,14 +111,33 @@ impl Firmware for TestFirmware {
         self.control.lock().push(request.clone());
         let data = request.request;
         let number = || u16::from_le_bytes([data[1], data[2]]);
-        let session = SessionResult { session_id: 5, short_app_id: 9, ..Default::default() };
+        let session = SessionResult {
+            session_id: 5,
+            short_app_id: 9,
+            ..Default::default()
+        };
         match data[0] {
             HOLD => self.pass(data[1].into()),
-            LENGTH => return ControlResponse { response: vec![0xa5; number().into()], ..Default::default() },
-            STATUS => return ControlResponse { status: number(), ..Default::default() },
+            LENGTH => {
+                return ControlResponse {
+                    response: vec![0xa5; number().into()],
+                    ..Default::default()
+                };
+            }
+            STATUS => {
+                return ControlResponse {
+                    status: number(),
+                    ..Default::default()
+                };
+            }
             OPEN => {
                 return ControlResponse {
-                    session: SessionResult { kind: 1, id_valid: true, app_valid: true, ..session },
+                    session: SessionResult {
+                        kind: 1,
+                        id_valid: true,
+                        app_valid: true,
+                        ..session
+                    },
                     response: data,
                     undo: Some(Undo::Session(5)),
                     status: 0,
@@ -134,7 +159,10 @@ impl Firmware for TestFirmware {
             PANIC => panic!("asked for"),
             _ => {}
         }
-        ControlResponse { response: data, ..Default::default() }
+        ControlResponse {
+            response: data,
+            ..Default::default()
+        }
     }
 
     fn undo(&self, _: FunctionId, undo: Undo) {
@@ -142,7 +170,13 @@ impl Firmware for TestFirmware {
     }
 
     fn flush(&self, _: FunctionId, session_id: u16) -> (u16, SessionResult) {
-        let session = SessionResult { kind: 2, id_valid: true, safe_to_close: true, session_id, ..Default::default() };
+        let session = SessionResult {
+            kind: 2,
+            id_valid: true,
+            safe_to_close: true,
+            session_id,
+            ..Default::default()
+        };
         (0, session)
     }
 
@@ -153,11 +187,28 @@ impl Firmware for TestFirmware {
             Cipher::Xts { key1, .. } => (key1, [0; 16], [0; 12]),
         };
         let inverted: Vec<u8> = request.data.iter().map(|b| !b).collect();
-        let ok = FastResponse { tag, iv, fips: 1, data: inverted, ..Default::default() };
+        let ok = FastResponse {
+            tag,
+            iv,
+            fips: 1,
+            data: inverted,
+            ..Default::default()
+        };
         match key {
-            KEY_ERROR => FastResponse { status: 2, error: 1, ..Default::default() },
-            KEY_TAG => FastResponse { status: 3, error: 9, ..ok },
-            KEY_SHORT => FastResponse { data: Vec::new(), ..ok },
+            KEY_ERROR => FastResponse {
+                status: 2,
+                error: 1,
+                ..Default::default()
+            },
+            KEY_TAG => FastResponse {
+                status: 3,
+                error: 9,
+                ..ok
+            },
+            KEY_SHORT => FastResponse {
+                data: Vec::new(),
+                ..ok
+            },
             KEY_PANIC => panic!("asked for"),
             KEY_HOLD.. => {
                 self.pass(key - KEY_HOLD);
@@ -172,6 +223,9 @@ impl Firmware for TestFirmware {
     }
 
     fn sessions(&self, _: FunctionId) -> Vec<SessionInfo> {
-        vec![SessionInfo { id: 5, needs_renegotiation: false }]
+        vec![SessionInfo {
+            id: 5,
+            needs_renegotiation: false,
+        }]
     }
 }

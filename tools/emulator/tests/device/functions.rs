@@ -18,10 +18,25 @@ const GET_COUNT: u8 = 0xc4;
 /// A PF and two VFs, each with a host of its own; only the PF is enabled.
 fn start() -> (Host, Host, Host, Arc<TestFirmware>) {
     let firmware = Arc::new(TestFirmware::default());
-    let function = |id, role| FunctionConfig { id: FunctionId(id), role, resources: 0 };
-    let functions = [function(0, Role::Pf), function(1, Role::Vf), function(2, Role::Vf)];
-    let device =
-        Arc::new(Device::new(quick(), Arc::clone(&firmware) as _, Arc::new(Stats::default()), &functions).unwrap());
+    let function = |id, role| FunctionConfig {
+        id: FunctionId(id),
+        role,
+        resources: 0,
+    };
+    let functions = [
+        function(0, Role::Pf),
+        function(1, Role::Vf),
+        function(2, Role::Vf),
+    ];
+    let device = Arc::new(
+        Device::new(
+            quick(),
+            Arc::clone(&firmware) as _,
+            Arc::new(Stats::default()),
+            &functions,
+        )
+        .unwrap(),
+    );
     let mut pf = Host::attach(Arc::clone(&device), 0);
     let vf0 = Host::attach(Arc::clone(&device), 1);
     let vf1 = Host::attach(device, 2);
@@ -34,9 +49,20 @@ fn set_and_get() {
     let (mut pf, mut vf0, _, firmware) = start();
     assert_eq!(pf.admin(GET_COUNT, 0, &[0]), (0, 0), "nothing at power-up");
     assert_eq!(pf.admin(SET_COUNT, 0, &[0, 3]), (0, 0));
-    assert_eq!(pf.admin(SET_COUNT, 0, &[0, 3]), (0, 3), "the count is reported only if unchanged");
-    assert_eq!(pf.admin(SET_COUNT, 0, &[1, 2, 0x1111, 0x2222, 0x3333, 0x4444]), (0, 0));
-    assert_eq!(pf.admin(SET_COUNT, 0, &[64, 60]), (0, 0), "a function that is not there may own some, too");
+    assert_eq!(
+        pf.admin(SET_COUNT, 0, &[0, 3]),
+        (0, 3),
+        "the count is reported only if unchanged"
+    );
+    assert_eq!(
+        pf.admin(SET_COUNT, 0, &[1, 2, 0x1111, 0x2222, 0x3333, 0x4444]),
+        (0, 0)
+    );
+    assert_eq!(
+        pf.admin(SET_COUNT, 0, &[64, 60]),
+        (0, 0),
+        "a function that is not there may own some, too"
+    );
     assert_eq!(pf.admin(SET_COUNT, 0, &[2, 1]).0, 0x4007, "none left");
     assert_eq!(pf.admin(GET_COUNT, 0, &[2]), (0, 0));
     let mut guid = [0; 16];
@@ -44,7 +70,13 @@ fn set_and_get() {
     guid[4..6].copy_from_slice(&[0x22, 0x22]);
     guid[8..10].copy_from_slice(&[0x33, 0x33]);
     guid[12..14].copy_from_slice(&[0x44, 0x44]);
-    assert!(firmware.changes.lock().contains(&(1, StateChange::Resources { owned: 0b11000, guid })));
+    assert!(firmware.changes.lock().contains(&(
+        1,
+        StateChange::Resources {
+            owned: 0b11000,
+            guid
+        }
+    )));
     // Any function may ask about any other.
     vf0.enable();
     assert_eq!(vf0.admin(GET_COUNT, 0, &[0]), (0, 3));
@@ -69,13 +101,28 @@ fn set_on_an_enabled_function_disables_it() {
     vf0.enable();
     vf0.pair(1, 4);
     assert_eq!(pf.admin(SET_COUNT, 0, &[1, 1]).0, 0);
-    assert_eq!((vf0.reg(CC) & 1, vf0.reg(CSTS)), (0, 0), "CC.EN dropped by itself");
+    assert_eq!(
+        (vf0.reg(CC) & 1, vf0.reg(CSTS)),
+        (0, 0),
+        "CC.EN dropped by itself"
+    );
     let changes = firmware.changes.lock().clone();
-    let of_vf: Vec<_> = changes.iter().filter(|(f, _)| *f == 1).map(|(_, c)| *c).collect();
-    assert!(matches!(
-        of_vf[..],
-        [.., StateChange::Disable, StateChange::Resources { owned: 2, .. }]
-    ), "{of_vf:?}");
+    let of_vf: Vec<_> = changes
+        .iter()
+        .filter(|(f, _)| *f == 1)
+        .map(|(_, c)| *c)
+        .collect();
+    assert!(
+        matches!(
+            of_vf[..],
+            [
+                ..,
+                StateChange::Disable,
+                StateChange::Resources { owned: 2, .. }
+            ]
+        ),
+        "{of_vf:?}"
+    );
     assert_eq!(pf.reg(CSTS), 1, "the PF is not touched");
     // Not enough: nothing happens to the function.
     vf0.enable();
@@ -115,11 +162,17 @@ fn reset_of_the_pf_resets_everything() {
     vf1.enable();
     pf.function.config_write(0x68, &0x8000u16.to_le_bytes());
     for host in [&pf, &vf0, &vf1] {
-        eventually("reset", || host.reg(CSTS) == 0 && host.reg(CC) == 0 && host.function.resource_count() == 0);
+        eventually("reset", || {
+            host.reg(CSTS) == 0 && host.reg(CC) == 0 && host.function.resource_count() == 0
+        });
     }
     eventually("all told", || {
         let changes = firmware.changes.lock();
-        let wiped = changes.iter().rev().take(3).filter(|(_, c)| matches!(c, StateChange::Resources { owned: 0, .. }));
+        let wiped = changes
+            .iter()
+            .rev()
+            .take(3)
+            .filter(|(_, c)| matches!(c, StateChange::Resources { owned: 0, .. }));
         wiped.count() == 3
     });
     pf.enable();
@@ -144,9 +197,17 @@ fn migration_is_for_the_pf() {
     assert_eq!(pf.admin(SET_COUNT, 0, &[1, 2]).0, 0);
     vf0.enable();
     for opcode in 0xc5..=0xc9 {
-        assert_eq!(vf0.admin(opcode, 0, &[1]).0, 0x4002, "{opcode:#x} from a VF");
+        assert_eq!(
+            vf0.admin(opcode, 0, &[1]).0,
+            0x4002,
+            "{opcode:#x} from a VF"
+        );
         assert_eq!(pf.admin(opcode, 0, &[0]).0, 0x4002, "{opcode:#x} on the PF");
-        assert_eq!(pf.admin(opcode, 0, &[65]).0, 0x4002, "{opcode:#x} on a bad id");
+        assert_eq!(
+            pf.admin(opcode, 0, &[65]).0,
+            0x4002,
+            "{opcode:#x} on a bad id"
+        );
     }
     let mut cp = vf0.pair(1, 4);
     let b = vf0.page(3);

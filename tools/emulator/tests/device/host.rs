@@ -113,7 +113,11 @@ pub fn quick() -> Config {
 
 /// A device with one function, as the command line makes it.
 pub fn device(config: Config, firmware: Arc<dyn Firmware>, resources: usize) -> Arc<Device> {
-    let function = FunctionConfig { id: FunctionId(1), role: Role::Vf, resources };
+    let function = FunctionConfig {
+        id: FunctionId(1),
+        role: Role::Vf,
+        resources,
+    };
     Arc::new(Device::new(config, firmware, Arc::new(Stats::default()), &[function]).unwrap())
 }
 
@@ -135,15 +139,33 @@ impl Host {
         let function = Arc::clone(&device.functions()[index]);
         let ram = tempfile::tempfile().unwrap();
         ram.set_len(RAM_SIZE).unwrap();
-        function.memory.map(RAM, RAM_SIZE, true, true, Some((ram.try_clone().unwrap(), 0))).unwrap();
+        function
+            .memory
+            .map(
+                RAM,
+                RAM_SIZE,
+                true,
+                true,
+                Some((ram.try_clone().unwrap(), 0)),
+            )
+            .unwrap();
         let mut events = Vec::new();
         for vector in 0..VECTORS {
             let (ours, theirs) = UnixStream::pair().unwrap();
             ours.set_nonblocking(true).unwrap();
-            function.interrupts.set(vector, Some(OwnedFd::from(theirs).into()));
+            function
+                .interrupts
+                .set(vector, Some(OwnedFd::from(theirs).into()));
             events.push(ours);
         }
-        let mut host = Host { device, function, ram, next: RAM, events, admin: Queue::new(0, 16, 0, 0) };
+        let mut host = Host {
+            device,
+            function,
+            ram,
+            next: RAM,
+            events,
+            admin: Queue::new(0, 16, 0, 0),
+        };
         let (sq, cq) = (host.page(1), host.page(1));
         host.admin = Queue::new(0, 16, sq, cq);
         host
@@ -252,10 +274,25 @@ impl Host {
 
     /// Creates a CQ and an SQ of the same id; the vector is the first of the class.
     pub fn pair(&mut self, id: u16, size: u32) -> Queue {
-        let (sq, cq) = (self.page(u64::from(size).div_ceil(32)), self.page(u64::from(size).div_ceil(64)));
+        let (sq, cq) = (
+            self.page(u64::from(size).div_ceil(32)),
+            self.page(u64::from(size).div_ceil(64)),
+        );
         let vector = if id < 256 { 1 } else { 16 };
-        assert_eq!(self.admin(5, cq, &[u32::from(id) | (size - 1) << 16, 3 | vector << 16]).0, 0);
-        assert_eq!(self.admin(1, sq, &[u32::from(id) | (size - 1) << 16, 1 | u32::from(id) << 16]).0, 0);
+        assert_eq!(
+            self.admin(5, cq, &[u32::from(id) | (size - 1) << 16, 3 | vector << 16])
+                .0,
+            0
+        );
+        assert_eq!(
+            self.admin(
+                1,
+                sq,
+                &[u32::from(id) | (size - 1) << 16, 1 | u32::from(id) << 16]
+            )
+            .0,
+            0
+        );
         Queue::new(id, size, sq, cq)
     }
 
@@ -295,14 +332,28 @@ impl Host {
     /// Asserts that no completion comes.
     pub fn quiet(&self, queue: &Queue) {
         thread::sleep(QUIET);
-        assert!(self.peek(queue).is_none(), "unexpected completion in queue {}", queue.id);
+        assert!(
+            self.peek(queue).is_none(),
+            "unexpected completion in queue {}",
+            queue.id
+        );
     }
 }
 
 impl Queue {
     pub fn new(id: u16, size: u32, sq_base: u64, cq_base: u64) -> Self {
         let (sqe_size, cqe_size) = if id < 256 { (64, 16) } else { (128, 64) };
-        Queue { id, size, sq_base, cq_base, tail: 0, head: 0, phase: 1, sqe_size, cqe_size }
+        Queue {
+            id,
+            size,
+            sq_base,
+            cq_base,
+            tail: 0,
+            head: 0,
+            phase: 1,
+            sqe_size,
+            cqe_size,
+        }
     }
 }
 
@@ -355,7 +406,9 @@ impl Fp {
     }
 
     pub fn tail(self, len: u8, source: u64, destination: u64) -> Self {
-        self.set(108, &[len, len]).set(112, &source.to_le_bytes()).set(120, &destination.to_le_bytes())
+        self.set(108, &[len, len])
+            .set(112, &source.to_le_bytes())
+            .set(120, &destination.to_le_bytes())
     }
 }
 

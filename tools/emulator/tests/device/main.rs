@@ -2,6 +2,11 @@
 
 //! Drives the emulated device through its register interface, as a host does.
 
+#![expect(
+    clippy::precedence,
+    reason = "fields put together with | and << read better without parentheses"
+)]
+
 mod admin;
 mod control;
 mod controller;
@@ -10,4 +15,5 @@ mod fast;
 mod firmware;
 mod functions;
 mod host;
+mod model;
 mod queues;

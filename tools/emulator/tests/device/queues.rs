@@ -66,7 +66,10 @@ fn four_fast_commands_run_at_once_and_complete_out_of_order() {
     let mut fp = host.pair(256, 16);
     let b = host.page(2);
     for gate in 0..6 {
-        host.place(&mut fp, &Fp::new(gate as u16, true, KEY_HOLD + gate, b, b + 4096, 16).0);
+        host.place(
+            &mut fp,
+            &Fp::new(gate as u16, true, KEY_HOLD + gate, b, b + 4096, 16).0,
+        );
     }
     host.doorbell(0x800, fp.tail);
     firmware.await_waiting(&[0, 1, 2, 3]);
@@ -76,7 +79,10 @@ fn four_fast_commands_run_at_once_and_complete_out_of_order() {
     firmware.open(3);
     let completion = host.reap(&mut fp);
     assert_eq!(completion.cid(), 3);
-    assert!(completion.sq_head() >= 4, "the SQ head runs ahead of the completion");
+    assert!(
+        completion.sq_head() >= 4,
+        "the SQ head runs ahead of the completion"
+    );
     firmware.await_waiting(&[4]);
     firmware.open(4);
     assert_eq!(host.reap(&mut fp).cid(), 4);
@@ -103,7 +109,11 @@ fn a_full_completion_queue_stalls() {
     host.submit(&mut cp, &Cp::new(2, b, 1, b + 4096).0);
     eventually("stall", || host.device.stats().cq_stalls.get() == 1);
     thread::sleep(QUIET);
-    assert_eq!(host.read(cp.cq_base + 16, 16), [0; 16], "nothing is overwritten, nothing is added");
+    assert_eq!(
+        host.read(cp.cq_base + 16, 16),
+        [0; 16],
+        "nothing is overwritten, nothing is added"
+    );
     assert_eq!(host.interrupts(1), 1);
     assert_eq!(host.reap(&mut cp).cid(), 1);
     assert_eq!(host.reap(&mut cp).cid(), 2);
@@ -145,7 +155,11 @@ fn delete_waits_for_a_control_command() {
     let admin = crate::host::Queue::new(0, 16, host.admin.sq_base, host.admin.cq_base);
     let before = host.read(admin.cq_base + u64::from(host.admin.head) * 16, 16);
     thread::sleep(QUIET);
-    assert_eq!(host.read(admin.cq_base + u64::from(host.admin.head) * 16, 16), before, "the delete is deferred");
+    assert_eq!(
+        host.read(admin.cq_base + u64::from(host.admin.head) * 16, 16),
+        before,
+        "the delete is deferred"
+    );
     firmware.open(1);
     eventually("delete", || host.peek(&host.admin).is_some());
     assert_eq!(host.peek(&host.admin).unwrap().status(), 0);
@@ -164,22 +178,32 @@ fn deleted_under(sqe: impl Fn(u64) -> Fp) -> (u16, u16) {
     firmware.await_waiting(&[1]);
     host.admin_start(0, 0, &[256]);
     eventually("closing", || {
-        host.function.sq(256).is_some_and(|sq| sq.closing() == azihsm_emulator::queue::Closing::Delete)
+        host.function
+            .sq(256)
+            .is_some_and(|sq| sq.closing() == azihsm_emulator::queue::Closing::Delete)
     });
     firmware.open(1);
     eventually("delete", || host.peek(&host.admin).is_some());
     assert_eq!(host.peek(&host.admin).unwrap().status(), 0);
-    host.peek(&fp).expect("a completion before that of the delete").code()
+    host.peek(&fp)
+        .expect("a completion before that of the delete")
+        .code()
 }
 
 #[test]
 fn delete_under_fast_commands() {
     // A command that ends well is completed as it is.
-    assert_eq!(deleted_under(|b| Fp::new(1, true, KEY_HOLD + 1, b, b + 4096, 32)), (0, 0));
+    assert_eq!(
+        deleted_under(|b| Fp::new(1, true, KEY_HOLD + 1, b, b + 4096, 32)),
+        (0, 0)
+    );
     // One with tag correction is not.
     let gcm = |b: u64| Fp::new(1, false, KEY_HOLD + 1, b, b + 4096, 32);
     assert_eq!(deleted_under(gcm), (0, 0));
-    assert_eq!(deleted_under(|b| gcm(b).tail(3, b + 8192, b + 8192)), (7, 0));
+    assert_eq!(
+        deleted_under(|b| gcm(b).tail(3, b + 8192, b + 8192)),
+        (7, 0)
+    );
 }
 
 #[test]
@@ -194,7 +218,10 @@ fn deleted_queue_is_recreated_from_the_start() {
     let mut fp = host.pair(257, 8);
     host.submit(&mut fp, &Fp::new(2, true, 0, b, b + 4096, 16).0);
     let completion = host.reap(&mut fp);
-    assert_eq!((completion.cid(), completion.sq_head(), completion.status()), (2, 1, 0));
+    assert_eq!(
+        (completion.cid(), completion.sq_head(), completion.status()),
+        (2, 1, 0)
+    );
 }
 
 #[test]
@@ -206,10 +233,18 @@ fn a_message_waits_for_its_descriptor() {
     let sent = || host.device.stats().interrupts.get();
     assert_eq!(sent(), 0);
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    assert!(host.function.interrupts.set(0, Some(std::os::fd::OwnedFd::from(theirs).into())));
+    assert!(
+        host.function
+            .interrupts
+            .set(0, Some(std::os::fd::OwnedFd::from(theirs).into()))
+    );
     ours.set_nonblocking(true).unwrap();
     let mut buffer = [0; 64];
-    assert_eq!(std::io::Read::read(&mut &ours, &mut buffer).unwrap(), 8, "one message, as for a masked vector");
+    assert_eq!(
+        std::io::Read::read(&mut &ours, &mut buffer).unwrap(),
+        8,
+        "one message, as for a masked vector"
+    );
 }
 
 #[test]
@@ -231,12 +266,20 @@ fn doorbell_to_a_ring_outside_of_memory() {
     assert_eq!(host.admin(1, 0xdead_0000, &[1 | 3 << 16, 1 | 1 << 16]).0, 0);
     host.doorbell(8, 1);
     eventually("violation", || host.violations().len() == 1);
-    assert!(host.violations()[0].contains("CP queue 1: fetch of a command"), "{:?}", host.violations());
+    assert!(
+        host.violations()[0].contains("CP queue 1: fetch of a command"),
+        "{:?}",
+        host.violations()
+    );
     // The same for the completion ring.
     assert_eq!(host.admin(5, 0xdead_0000, &[2 | 3 << 16, 3 | 1 << 16]).0, 0);
     assert_eq!(host.admin(1, page, &[2 | 3 << 16, 1 | 2 << 16]).0, 0);
     host.doorbell(16, 1);
     eventually("violation", || host.violations().len() == 2);
-    assert!(host.violations()[1].contains("CP queue 2: write of a completion"), "{:?}", host.violations());
+    assert!(
+        host.violations()[1].contains("CP queue 2: write of a completion"),
+        "{:?}",
+        host.violations()
+    );
     assert_eq!(host.interrupts(1), 0);
 }

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The program as it is started: sockets, counters, signals, exit codes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use vfio_user::Client;
+
+const LIMIT: Duration = Duration::from_secs(10);
+const CONFIG_REGION: u32 = 7;
+const MSIX: u32 = 2;
+/// Event descriptors that are triggered.
+const SET_EVENTS: u32 = 4 | 1 << 5;
+
+struct Emulator {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Emulator {
+    /// Starts the program in a folder of its own and waits for its socket.
+    fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let child = command(&folder, arguments).spawn().unwrap();
+        let emulator = Emulator { child, folder };
+        let limit = Instant::now() + LIMIT;
+        while !emulator.path("socket").exists() {
+            assert!(Instant::now() < limit, "no socket");
+            thread::sleep(Duration::from_millis(2));
+        }
+        emulator
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn connect(&self) -> Client {
+        Client::new(&self.path("socket")).unwrap()
+    }
+
+    /// Waits for the end; returns exit code, standard error and counters.
+    fn finish(mut self) -> (i32, String, Value) {
+        let limit = Instant::now() + LIMIT;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < limit, "the emulator does not end");
+            thread::sleep(Duration::from_millis(2));
+        }
+        assert!(!self.path("socket").exists(), "the socket is removed");
+        assert!(
+            !self.path("control").exists(),
+            "the control socket is removed"
+        );
+        let stats = std::fs::read(self.path("stats")).unwrap();
+        let mut error = String::new();
+        self.child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut error)
+            .unwrap();
+        let code = self.child.wait().unwrap().code().unwrap();
+        (code, error, serde_json::from_slice(&stats).unwrap())
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(folder: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_azihsm-emulator"));
+    command
+        .current_dir(folder.path())
+        .args([
+            "--socket",
+            "socket",
+            "--stats",
+            "stats",
+            "--control",
+            "control",
+        ])
+        .args(arguments)
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Starts the program where it must fail.
+fn fails(folder: &TempDir, arguments: &[&str]) -> String {
+    let Output { status, stderr, .. } = command(folder, arguments).output().unwrap();
+    assert_ne!(status.code(), Some(0));
+    String::from_utf8(stderr).unwrap()
+}
+
+fn reg(client: &mut Client, offset: u64) -> u32 {
+    let mut data = [0; 4];
+    client.region_read(0, offset, &mut data).unwrap();
+    u32::from_le_bytes(data)
+}
+
+#[test]
+fn a_client_enables_and_identifies() {
+    let emulator = Emulator::start(&["--strict", "--resources", "3"]);
+    let mut client = emulator.connect();
+    let mut id = [0; 4];
+    client.region_read(CONFIG_REGION, 0, &mut id).unwrap();
+    assert_eq!(id, [0x14, 0x14, 0x03, 0xc0]);
+    for (index, size) in [
+        (0, 4096),
+        (1, 0),
+        (2, 4096),
+        (3, 0),
+        (4, 4096),
+        (5, 0),
+        (7, 4096),
+    ] {
+        assert_eq!(
+            client.region(index).map_or(0, |r| r.size),
+            size,
+            "region {index}"
+        );
+    }
+    assert_eq!(client.get_irq_info(MSIX).unwrap().count, 32);
+
+    let ram = tempfile::tempfile().unwrap();
+    ram.set_len(0x4000).unwrap();
+    client
+        .dma_map(0, 0x10_0000, 0x4000, ram.as_raw_fd())
+        .unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    client
+        .set_irqs(MSIX, SET_EVENTS, 0, 1, &[theirs.as_raw_fd()])
+        .unwrap();
+    client
+        .region_write(0, 0x24, &0x000f_000fu32.to_le_bytes())
+        .unwrap();
+    client
+        .region_write(0, 0x28, &0x10_0000u64.to_le_bytes())
+        .unwrap();
+    client
+        .region_write(0, 0x30, &0x10_1000u64.to_le_bytes())
+        .unwrap();
+    client.region_write(0, 0x14, &1u32.to_le_bytes()).unwrap();
+    let limit = Instant::now() + LIMIT;
+    while reg(&mut client, 0x1c) != 1 {
+        assert!(Instant::now() < limit, "not ready");
+    }
+    // Get Features 7.
+    let mut sqe = [0; 64];
+    sqe[0] = 0xa;
+    sqe[40] = 7;
+    std::os::unix::fs::FileExt::write_all_at(&ram, &sqe, 0).unwrap();
+    client.region_write(2, 0, &1u32.to_le_bytes()).unwrap();
+    ours.set_read_timeout(Some(LIMIT)).unwrap();
+    (&ours).read_exact(&mut [0; 8]).expect("an interrupt");
+    let mut cqe = [0; 16];
+    std::os::unix::fs::FileExt::read_exact_at(&ram, &mut cqe, 0x1000).unwrap();
+    assert_eq!(cqe, [2, 0, 2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0]);
+    client.region_write(2, 4, &1u32.to_le_bytes()).unwrap();
+
+    // After a reset by the client everything is as in the beginning.
+    client.reset().unwrap();
+    assert_eq!((reg(&mut client, 0x14), reg(&mut client, 0x1c)), (0, 0));
+    client.dma_unmap(0x10_0000, 0x4000).unwrap();
+    drop(client);
+    let (code, error, stats) = emulator.finish();
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(stats["commands_admin"], 1);
+    assert_eq!(stats["interrupts"], 1);
+    assert_eq!(stats["doorbell_writes_sq"], 1);
+    assert_eq!(stats["doorbell_writes_cq"], 1);
+    assert_eq!(stats["violations"], 0);
+    assert_eq!(stats["strict"], true);
+    assert_eq!(stats["firmware"], "model");
+    assert_eq!(stats["insecure_test_key"], false);
+}
+
+#[test]
+fn violations_fail_the_run_only_in_strict_mode() {
+    for (arguments, expected) in [(&["--strict"][..], 3), (&[], 0)] {
+        let emulator = Emulator::start(arguments);
+        let mut client = emulator.connect();
+        client.region_write(2, 8, &1u32.to_le_bytes()).unwrap();
+        // The run goes on.
+        assert_eq!(reg(&mut client, 8), 0x0001_0400);
+        drop(client);
+        let (code, error, stats) = emulator.finish();
+        assert_eq!(code, expected);
+        assert!(error.contains("SQ 1 does not exist"), "{error}");
+        assert_eq!(stats["violations"], 1);
+        assert_eq!(stats["violation_list"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn signals_end_it_cleanly() {
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let emulator = Emulator::start(&[]);
+        let _client = (signal == libc::SIGINT).then(|| emulator.connect());
+        // SAFETY: The process is a child that was not waited for, so its id is its own.
+        unsafe { libc::kill(emulator.child.id() as i32, signal) };
+        let (code, _, stats) = emulator.finish();
+        assert_eq!(code, 0);
+        assert_eq!(stats["commands_admin"], 0);
+    }
+}
+
+#[test]
+fn control_socket() {
+    let emulator = Emulator::start(&["--test-key", &"5a".repeat(32)]);
+    let stream = UnixStream::connect(emulator.path("control")).unwrap();
+    let mut lines = BufReader::new(&stream).lines();
+    let mut ask = |request: &str| -> Value {
+        (&stream).write_all(request.as_bytes()).unwrap();
+        (&stream).write_all(b"\n").unwrap();
+        serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap()
+    };
+    let stats = ask(r#"{"cmd":"stats"}"#);
+    assert_eq!(stats["commands_cp"], 0);
+    assert_eq!(stats["insecure_test_key"], true);
+    let state = ask(r#"{"cmd":"state"}"#);
+    assert_eq!(state["functions"][0]["resources"], 4);
+    assert_eq!(state["functions"][0]["ready"], false);
+    for bad in [
+        "",
+        "{",
+        "{}",
+        r#"{"cmd":"dance"}"#,
+        r#"{"cmd":"stats","x":1}"#,
+    ] {
+        assert!(
+            ask(bad)["error"].as_str().unwrap().contains("requests are"),
+            "{bad}"
+        );
+    }
+    drop(emulator.connect());
+    let (code, error, _) = emulator.finish();
+    assert_eq!(code, 0);
+    assert!(error.contains("INSECURE"), "{error}");
+}
+
+#[test]
+fn remote_firmware() {
+    use azihsm_firmware::{Model, serve};
+    use std::os::unix::net::UnixListener;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("firmware");
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || serve(listener, Model::default()));
+    let choice = format!("unix:{}", path.display());
+    let emulator = Emulator::start(&["--firmware", &choice]);
+    let mut client = emulator.connect();
+    client.region_write(0, 0x14, &1u32.to_le_bytes()).unwrap();
+    let limit = Instant::now() + LIMIT;
+    while reg(&mut client, 0x1c) != 1 {
+        assert!(Instant::now() < limit, "not ready");
+    }
+    drop(client);
+    let (code, _, stats) = emulator.finish();
+    assert_eq!(code, 0);
+    assert_eq!(stats["firmware"], choice);
+    assert_eq!(stats["enables"], 1);
+    assert_eq!(stats["sessions"], 0);
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("taken"), "").unwrap();
+    let expect = |arguments: &[&str], texts: &[&str]| {
+        let error = fails(&folder, arguments);
+        for text in texts {
+            assert!(
+                error.contains(text),
+                "{arguments:?}: {error:?} lacks {text:?}"
+            );
+        }
+    };
+    expect(
+        &["--test-key", "abc"],
+        &["--test-key", "64 hexadecimal digits"],
+    );
+    expect(
+        &["--test-key", &"0g".repeat(32)],
+        &["64 hexadecimal digits"],
+    );
+    expect(&["--resources", "66"], &["0..=65"]);
+    expect(&["--firmware", "nvme"], &["\"model\"", "unix:"]);
+    expect(
+        &["--firmware", "unix:nowhere"],
+        &["firmware at nowhere", "start the process"],
+    );
+    expect(&["--log", "a=b=c"], &["--log", "try"]);
+    // Given twice, clap takes neither: these replace the defaults.
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_azihsm-emulator"))
+            .current_dir(folder.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let error = run(&["--socket", "taken"]);
+    assert!(
+        error.contains("taken exists already") && error.contains("remove the file"),
+        "{error}"
+    );
+    let error = run(&["--socket", "no/socket"]);
+    assert!(error.contains("must exist and be writable"), "{error}");
+    let error = run(&["--socket", "socket", "--stats", "no/stats"]);
+    assert!(
+        error.contains("no/stats") && error.contains("must exist"),
+        "{error}"
+    );
+    let error = run(&["--socket", "socket", "--control", "taken"]);
+    assert!(error.contains("taken exists already"), "{error}");
+    assert!(!folder.path().join("socket").exists());
+}
