@@ -142,6 +142,42 @@ TEST_F(gcm, large)
 	EXPECT_NO_COMPLAINT(gcm_round_trip(&self->c));
 }
 
+/* Without the work-around lengths go to the device as they are. */
+TEST_F(gcm, without_workaround)
+{
+	__u8 want[64], tag[16];
+	struct guarded src, dst;
+	struct azihsm_aes cmd;
+
+	ASSERT_TRUE(guarded_alloc(&src, 80, 0));
+	ASSERT_TRUE(guarded_alloc(&dst, 80, 0));
+	guarded_pattern(&src, 1);
+	gcm_init(&cmd, &self->s, AZIHSM_AES_ENCRYPT, self->c.key, 0, src.p,
+		 dst.p, 64);
+	cmd.gcm.workaround = 0;
+	ASSERT_EQ(0, hsm_gcm(self->fd, &cmd));
+	EXPECT_EQ(0, cmd.result);
+	EXPECT_EQ(64, cmd.byte_count);
+	ASSERT_TRUE(aes_gcm_encrypt(self->key_bytes, cmd.iv, NULL, 0, src.p,
+				    want, 64, tag));
+	EXPECT_EQ(64, first_difference(want, dst.p, 64));
+	EXPECT_EQ(0, memcmp(tag, cmd.tag, sizeof(tag)));
+
+	/* So a tail is an error of the device. */
+	memset(dst.p, GUARD_FILL, dst.len);
+	gcm_init(&cmd, &self->s, AZIHSM_AES_ENCRYPT, self->c.key, 0, src.p,
+		 dst.p, 65);
+	cmd.gcm.workaround = 0;
+	ASSERT_EQ(0, hsm_gcm(self->fd, &cmd));
+	EXPECT_EQ(FP_INVALID_GCM, cmd.result);
+	EXPECT_EQ(GCM_LENGTH, cmd.extended_status);
+	EXPECT_EQ(0, cmd.byte_count);
+	EXPECT_TRUE(all_bytes(dst.p, GUARD_FILL, dst.len));
+	EXPECT_TRUE(guarded_intact(&dst));
+	guarded_free(&src);
+	guarded_free(&dst);
+}
+
 /* A decryption that has to fail: what is changed. */
 enum damage {
 	NOTHING,

@@ -4,6 +4,9 @@
  * processes with a device each of their own making.
  */
 #include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #include "lib/harness.h"
@@ -245,6 +248,37 @@ TEST_F(parallel, sessions_come_and_go)
 		ASSERT_EQ(0, pthread_join(w[i].thread, NULL));
 		EXPECT_STREQ("", w[i].why);
 	}
+}
+
+static atomic_uint signals;
+
+static void count_signal(int sig)
+{
+	signals++;
+}
+
+/* Commands wait through signals that do not kill. */
+TEST_F(parallel, signals_do_not_interrupt)
+{
+	struct sigaction action = { .sa_handler = count_signal };
+	struct itimerval often = {
+		.it_interval.tv_usec = 1000,
+		.it_value.tv_usec = 1000,
+	};
+	struct itimerval never = { 0 };
+	struct worker w = {
+		.s = &self->s,
+		.keys = &self->keys,
+		.rounds = 2 * ROUNDS,
+	};
+
+	/* Without SA_RESTART. */
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+	run_worker(&w);
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &never, NULL));
+	EXPECT_STREQ("", w.why);
+	EXPECT_LT(0, signals);
 }
 
 int main(int argc, char **argv)

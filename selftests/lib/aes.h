@@ -27,6 +27,7 @@
 #define GCM_KEY_INDEX		0x01
 #define GCM_KEY_NOT_OWNED	0x02
 #define GCM_KEY_SESSION		0x03
+#define GCM_LENGTH		0x06
 #define GCM_KEY_TYPE		0x08
 #define GCM_TAG_CORRECTED	0x2a
 /* Error codes of FP_ENGINE. */
