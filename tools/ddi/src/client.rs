@@ -33,7 +33,7 @@ pub use owner::{InvalidOwnerKey, OwnerKey};
 const CERT_SLOT: u8 = 0;
 
 /// How often a nonce may turn out to be used up by another client before an operation fails.
-const NONCE_ATTEMPTS: usize = 16;
+const NONCE_ATTEMPTS: usize = 64;
 
 /// A way to a device.
 pub trait Transport {

@@ -93,5 +93,21 @@ open_enum! {
         Ecc384Public = 23,
         /// P-521 public.
         Ecc521Public = 24,
+        /// HMAC key of 256 bits.
+        Hmac256 = 25,
+        /// HMAC key of 384 bits.
+        Hmac384 = 26,
+        /// HMAC key of 512 bits.
+        Hmac512 = 27,
+        /// AES-256 for CBC, with an HMAC-SHA384 key.
+        AesCbc256Hmac384 = 28,
+        /// Secret to derive from with KBKDF.
+        KbkdfSecret = 29,
+        /// HMAC-SHA256 key of any length.
+        HmacVariable256 = 30,
+        /// HMAC-SHA384 key of any length.
+        HmacVariable384 = 31,
+        /// HMAC-SHA512 key of any length.
+        HmacVariable512 = 32,
     }
 }

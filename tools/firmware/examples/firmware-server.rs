@@ -4,7 +4,12 @@
 //!
 //! This is a starting point for other firmware: implement `Firmware`, hand it to `serve`.
 
-use std::{fs, io, os::unix::net::UnixListener, path::PathBuf};
+use std::{
+    fs,
+    io::{self, IsTerminal},
+    os::unix::net::UnixListener,
+    path::PathBuf,
+};
 
 use anyhow::{Context, bail};
 use azihsm_firmware::{Model, serve};

@@ -86,8 +86,8 @@ impl Access {
         self.credential.is_some()
     }
 
-    /// Establishes id and PIN, the first 32 bytes of `stream`; neither may be zero.
-    pub(super) fn check(stream: &[u8]) -> Result<Zeroizing<[u8; CREDENTIAL_LEN]>, Status> {
+    /// Takes id and PIN, the first 32 bytes of `stream`; neither may be all zero.
+    pub(super) fn credential(stream: &[u8]) -> Result<Zeroizing<[u8; CREDENTIAL_LEN]>, Status> {
         let credential = stream
             .first_chunk::<CREDENTIAL_LEN>()
             .ok_or(Status::InvalidArg)?;

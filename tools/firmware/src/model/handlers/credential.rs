@@ -95,7 +95,7 @@ impl Function {
                 tag: &given.tag,
             },
         )?;
-        let credential = Access::check(&stream)?;
+        let credential = Access::credential(&stream)?;
         let owner = agreement::public_key(&request.pota_public_key)?;
         let partition = self.partition()?;
         partition.check_owner(&owner, &request.pota_signature)?;

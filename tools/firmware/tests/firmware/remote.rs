@@ -2,8 +2,6 @@
 
 //! Firmware over a socket: the same flow, the example of the protocol description, and what goes wrong.
 
-mod common;
-
 use std::{
     io::{Read, Write},
     os::unix::net::{UnixListener, UnixStream},
@@ -12,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::host::*;
 use aes_gcm::{
     Aes256Gcm, KeyInit,
     aead::{Aead, Payload},
@@ -21,7 +20,6 @@ use azihsm_firmware::{
     Cipher, ConnectError, ControlRequest, FastRequest, FastResponse, Firmware, Model, Remote,
     SessionInfo, SessionKind, StateChange, Undo, serve,
 };
-use common::*;
 
 /// Serves a model on a new socket.
 fn served(model: &Arc<Model>) -> (tempfile::TempDir, std::path::PathBuf) {
@@ -310,27 +308,29 @@ fn firmware_that_sends_nonsense() {
 
 #[test]
 fn firmware_that_does_not_answer() {
-    let timeout = Duration::from_millis(100);
-    let remote = odd_firmware(timeout, |mut stream| {
+    let timeout = Duration::from_secs(1);
+    let (given_up, wait) = mpsc::channel();
+    let remote = odd_firmware(timeout, move |mut stream| {
         // It reads, and answers the first request after that was given up.
         stream.read_exact(&mut [0; 14]).unwrap();
-        thread::sleep(Duration::from_millis(300));
+        wait.recv().unwrap();
         let mut late = vec![16, 0, 0, 0, 1, 0, 0, 0, 0x83, 0, 0, 0];
         late.extend([0; 8]);
         stream.write_all(&late).unwrap();
         stream.read_exact(&mut [0; 14]).unwrap();
         late[4] = 2;
         stream.write_all(&late).unwrap();
-        thread::sleep(Duration::from_millis(300));
+        let _ = wait.recv();
     });
     assert_eq!(remote.flush(FUNCTION, 0).0, 7);
-    thread::sleep(Duration::from_millis(400));
+    given_up.send(()).unwrap();
     assert!(remote.is_connected());
     assert_eq!(remote.flush(FUNCTION, 0).0, 0);
 
     // One that does not even read.
-    let remote = odd_firmware(timeout, |stream| {
-        thread::sleep(Duration::from_secs(2));
+    let (_keep, wait) = mpsc::channel::<()>();
+    let remote = odd_firmware(timeout, move |stream| {
+        let _ = wait.recv();
         drop(stream);
     });
     let cipher = Cipher::Xts {
@@ -432,7 +432,7 @@ fn server_survives_bad_emulators() {
 
 /// Takes the example out of the protocol description: what is sent, then what has to come back.
 fn example() -> Vec<(Vec<u8>, Vec<u8>)> {
-    let text = include_str!("../PROTOCOL.md");
+    let text = include_str!("../../PROTOCOL.md");
     let (_, example) = text.split_once("```example\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
     let mut steps: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();

@@ -2,8 +2,6 @@
 
 //! A host that talks to firmware directly.
 
-#![allow(dead_code, reason = "each test program uses a part of this")]
-
 use azihsm_ddi::{
     AesKeySize, SessionKind, Status,
     client::{Client, ClientError, Credential, OwnerKey, Partition, Session, Transport},
