@@ -9,8 +9,9 @@
 KDIR ?=
 # Where the module is built; the source folders stay clean.
 MO ?= $(CURDIR)/build/module
-# The guest test to run with `make test`.
+# The guest tests to run with `make test`, and the run of tools/vm/runs.toml.
 T ?=
+RUN ?= guest
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
 
@@ -59,9 +60,9 @@ vm: env
 check: env
 	$(Q)$(runner) check
 
-## test: run guest tests only (T="NAME..."; all without T)
+## test: run guest tests only (T="NAME.." some, RUN=NAME another set-up)
 test: cached
-	$(Q)$(runner) test $(T)
+	$(Q)$(runner) test --run $(RUN) $(T)
 
 ## clean: remove what was built in this folder
 clean:

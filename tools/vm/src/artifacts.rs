@@ -15,6 +15,7 @@ use crate::step::{self, Finished};
 /// Programs of the workspace that a guest run uses: package, kind of target, program.
 const PROGRAMS: &[(&str, &str, &str)] = &[
     ("azihsm-emulator", "--bin", "azihsm-emulator"),
+    ("azihsm-firmware", "--example", "firmware-server"),
     ("azihsm", "--bin", "azihsm"),
 ];
 
