@@ -409,8 +409,10 @@ impl<'bound> Controller<'bound> {
     }
 
     /// Says what was found, for the log.
-    pub(crate) fn announce(&self) -> Result {
-        let identity = self.info()?.identity;
+    pub(crate) fn announce(&self) {
+        let Ok(Info { identity, .. }) = self.info() else {
+            return;
+        };
         let vs = (&self.registers).read(VS);
         dev_info!(
             self.pdev,
@@ -423,6 +425,5 @@ impl<'bound> Controller<'bound> {
             self.control.active(),
             self.fast.active()
         );
-        Ok(())
     }
 }

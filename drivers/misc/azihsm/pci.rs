@@ -102,7 +102,7 @@ impl pci::Driver for Driver {
                     let controller: &'bound Controller<'bound> =
                         unsafe { &*core::ptr::from_ref(&*controller) };
                     // SAFETY: `Function` owns the armed items and is never leaked.
-                    unsafe { Works::arm(controller)? }
+                    unsafe { Works::arm(controller) }.inspect_err(|_| controller.remove())?
                 },
                 node: {
                     // SAFETY: `controller` is initialised, pinned with `Function`, and dropped
@@ -115,8 +115,9 @@ impl pci::Driver for Driver {
                             pdev.as_ref(),
                             &chardev::NODES,
                             controller,
-                        )?
+                        )
                     }
+                    .inspect_err(|_| controller.remove())?
                 },
             }))
         })
@@ -139,6 +140,7 @@ impl Controller<'_> {
     fn start(&self) -> Result {
         self.bring_up().inspect_err(|_| self.cut_off())?;
         let _ = self.life.change(State::Live);
-        self.announce()
+        self.announce();
+        Ok(())
     }
 }
