@@ -62,6 +62,14 @@ pub enum MapError {
         /// Size in bytes.
         size: u64,
     },
+    /// A range to unmap ends inside of a mapping.
+    #[error("range {address:#x} + {size:#x} cuts a mapping")]
+    Cut {
+        /// First address.
+        address: u64,
+        /// Size in bytes.
+        size: u64,
+    },
     /// A live mapping overlaps the range.
     #[error("range {address:#x} + {size:#x} overlaps a live mapping")]
     Overlap {
@@ -163,19 +171,23 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Removes the mappings that lie within `size` bytes from `address`, and returns how many those were.
-    pub fn unmap(&self, address: u64, size: u64) -> usize {
+    /// Removes the mappings within `size` bytes from `address`, and returns how many those were.
+    pub fn unmap(&self, address: u64, size: u64) -> Result<usize, MapError> {
         let end = address.saturating_add(size);
         let mut mappings = self.mappings.write();
-        let gone: Vec<u64> = mappings
-            .range(address..end)
-            .filter(|&(&start, m)| start + m.size <= end)
+        let first = Self::find(&mappings, address).map_or(address, |(start, _)| start);
+        let touched: Vec<u64> = mappings
+            .range(first..end)
             .map(|(&start, _)| start)
             .collect();
-        for start in &gone {
+        let cut = |start: &u64| *start < address || start + mappings[start].size > end;
+        if touched.iter().any(cut) {
+            return Err(MapError::Cut { address, size });
+        }
+        for start in &touched {
             mappings.remove(start);
         }
-        gone.len()
+        Ok(touched.len())
     }
 
     /// Removes all mappings.
@@ -364,7 +376,7 @@ mod tests {
             Refusal::Unmapped(0x2000)
         );
         assert_eq!(reason(memory.write(u64::MAX, &[0; 4])), Refusal::Wraps);
-        assert_eq!(memory.unmap(0x1000, 0x1000), 1);
+        assert!(matches!(memory.unmap(0x1000, 0x1000), Ok(1)));
         assert_eq!(
             reason(memory.read(0x1000, &mut [0; 4])),
             Refusal::Unmapped(0x1000)
@@ -497,12 +509,20 @@ mod tests {
             memory.map(0x8000, 0x2000, true, true, Some((file(0x1000), 0))),
             Err(MapError::ShortFile { .. })
         ));
-        assert_eq!(
-            memory.unmap(0x2000, 0xfff),
-            0,
-            "a part of a mapping is not unmapped"
+        for (address, size) in [
+            (0x2000, 0xfff),
+            (0x2001, 0x1000),
+            (0, 0x2001),
+            (0x2800, 0x100),
+        ] {
+            let result = memory.unmap(address, size);
+            assert!(matches!(result, Err(MapError::Cut { .. })), "{address:#x}");
+        }
+        assert!(
+            matches!(memory.unmap(0x3000, 0x1000), Ok(0)),
+            "nothing is mapped there"
         );
-        assert_eq!(memory.unmap(0, 0x10000), 1);
+        assert!(matches!(memory.unmap(0, 0x10000), Ok(1)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const CONFIG_REGION: u32 = 7;
 const MSIX: u32 = 2;
 /// Event descriptors that are triggered.
-const SET_EVENTS: u32 = 4 | 1 << 5;
+const SET_EVENTS: u32 = 4 | (1 << 5);
 
 struct Emulator {
     child: Child,
