@@ -89,12 +89,15 @@ static void child(enum activity activity, int ready)
 	struct guarded data;
 	int fd = hsm_open();
 
-	if (fd < 0 || hsm_open_session(fd, &s) ||
-	    hsm_generate_key(&s, HSM_KEY_XTS, "data",
-			     HSM_KEY_CIPHER | HSM_KEY_SESSION_ONLY, &key1) ||
-	    hsm_generate_key(&s, HSM_KEY_XTS, "tweak",
-			     HSM_KEY_CIPHER | HSM_KEY_SESSION_ONLY, &key2) ||
-	    !guarded_alloc(&data, len, 0) || write(ready, "r", 1) != 1)
+	if (fd < 0 || hsm_open_session(fd, &s) || !guarded_alloc(&data, len, 0))
+		_exit(1);
+	if (activity == BUSY_XTS &&
+	    (hsm_generate_key(&s, HSM_KEY_XTS, "data",
+			      HSM_KEY_CIPHER | HSM_KEY_SESSION_ONLY, &key1) ||
+	     hsm_generate_key(&s, HSM_KEY_XTS, "tweak",
+			      HSM_KEY_CIPHER | HSM_KEY_SESSION_ONLY, &key2)))
+		_exit(1);
+	if (write(ready, "r", 1) != 1)
 		_exit(1);
 	for (;;) {
 		struct hsm_device_info info;
