@@ -143,11 +143,11 @@ pub fn demo() -> Result<ExitCode> {
     }
     let seconds = |time: Option<Duration>| time.unwrap_or_default().as_secs_f64();
     println!(
-        "time: {:.1} s to build, {:.1} s to boot, {:.1} s for the demo, {:.1} s in all",
+        "\nTime\n  in all        {:.1} s: {:.1} s to build, {:.1} s to boot, {:.1} s for the demo",
+        start.elapsed().as_secs_f64(),
         built.as_secs_f64(),
         seconds(outcome.boot),
-        seconds(story.time),
-        start.elapsed().as_secs_f64()
+        seconds(story.time)
     );
     let mut good = story.status == Some(0);
     if !good && outcome.end == End::Complete {
