@@ -42,7 +42,7 @@ modules_install: modules
 ## env: build the Debian root, the kernel tree and the test runner in the cache
 env:
 	$(Q)tools/vm/env.sh
-	$(Q)$(runner) --version
+	$(Q)$(runner) --version >/dev/null
 
 # What every verb that runs in the root needs; says nothing if it is there.
 cached:

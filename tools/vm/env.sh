@@ -115,7 +115,7 @@ remove_cache() {
 		die "the cache $cache_dir is in use: end what runs in it first"
 	fi
 	local dir
-	for dir in "$cache_dir"/{root,kernel,target}-* "$cache_dir"/{cargo,log}; do
+	for dir in "$cache_dir"/{root,kernel,artifacts}-* "$cache_dir"/{cargo,log}; do
 		[ -e "$dir" ] || continue
 		say REMOVE "$dir"
 		"${as_root[@]}" rm -rf --one-file-system "$dir"

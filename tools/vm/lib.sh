@@ -47,8 +47,10 @@ find_paths() {
 	key=$(root_key)
 	root_path=$cache_dir/root-$key
 	kernel_path=$cache_dir/kernel-$(kernel_key "$key")
-	# The Rust artifacts belong to the compiler, hence to the root.
-	target_path=$cache_dir/target-$key
+	# Cargo's artifacts belong to the compiler, hence to the root, and to one
+	# checkout: cargo takes equal crates at different places for the same.
+	artifacts_path=$cache_dir/artifacts-$key
+	target_path=$artifacts_path/$(printf %s "$repo_dir" | sha256sum | cut -c1-12)
 }
 
 # Sets as_root to the command prefix that gives root's rights over the cache and

@@ -130,7 +130,7 @@ fn selftests_make(layout: &Layout) -> Command {
     make
 }
 
-/// Checkouts share the artifacts: one at a time builds and takes what it built.
+/// One command at a time builds and takes what it built.
 fn lock_target(layout: &Layout) -> Result<Flock<File>> {
     let path = layout.target.join("azihsm.lock");
     let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;

@@ -15,7 +15,7 @@ pub struct Layout {
     pub repo: PathBuf,
     /// What is built for this checkout.
     pub build: PathBuf,
-    /// Cargo's artifacts, shared between checkouts.
+    /// Cargo's artifacts.
     pub target: PathBuf,
     /// The kernel that `kernel.sh` prepared.
     pub kernel: PathBuf,
