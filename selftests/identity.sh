@@ -8,7 +8,11 @@ here=$(dirname "$(readlink -f "$0")")
 helpers=$here/ktap_helpers.sh
 [ -f "$helpers" ] || helpers=$here/../../kselftest/ktap_helpers.sh
 [ -f "$helpers" ] || helpers=$KSRC/tools/testing/selftests/kselftest/ktap_helpers.sh
-. "$helpers" || exit 1
+if [ ! -f "$helpers" ]; then
+	echo "ktap_helpers.sh not found: run \"make install\", or set KSRC" >&2
+	exit 1
+fi
+. "$helpers"
 
 driver=/sys/bus/pci/drivers/azihsm
 class=/sys/class/azihsm
