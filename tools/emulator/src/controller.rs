@@ -232,12 +232,6 @@ impl Machine {
         let registers = *function.registers.lock();
         let cq_size = (registers.aqa >> 16) + 1;
         let sq_size = (registers.aqa & 0xfff) + 1;
-        if [registers.asq, registers.acq]
-            .iter()
-            .any(|&ring| function.memory.is_private(ring))
-        {
-            self.core.stats.private_memory_seen();
-        }
         let cq = Arc::new(Cq::new(
             0,
             cq_size,

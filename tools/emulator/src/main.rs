@@ -269,6 +269,11 @@ fn finish(arguments: &Arguments, end: End, snapshot: &Snapshot) -> Result<ExitCo
     for text in &snapshot.internal_errors {
         eprintln!("azihsm-emulator: internal error: {text}");
     }
+    if snapshot.private_guest_memory {
+        eprintln!(
+            "azihsm-emulator: error: guest memory seems not to be shared: give QEMU's memory backend share=on"
+        );
+    }
     if !snapshot.internal_errors.is_empty() || snapshot.private_guest_memory {
         return Ok(ExitCode::FAILURE);
     }

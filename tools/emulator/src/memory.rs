@@ -8,17 +8,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering;
 
 use parking_lot::RwLock;
 use thiserror::Error;
 use vm_memory::mmap::MmapRegion;
 use vm_memory::{Bytes, FileOffset, VolatileMemory};
-
-/// `f_type` of tmpfs, which backs memfds.
-const TMPFS_MAGIC: libc::c_long = 0x0102_1994;
 
 /// Why a transfer was refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -242,22 +237,6 @@ impl GuestMemory {
         )
     }
 
-    /// Returns whether the memory at `address` is seen to be a private mapping of the client's.
-    ///
-    /// With `share=off` the guest's pages are copies that the file behind them never sees, so that file stays empty
-    /// although the guest has been running.
-    pub fn is_private(&self, address: u64) -> bool {
-        let mappings = self.mappings.read();
-        let Some((_, mapping)) = Self::find(&mappings, address) else {
-            return false;
-        };
-        let Some(file) = mapping.region.as_ref().and_then(|r| r.file_offset()) else {
-            return false;
-        };
-        let file = file.file();
-        is_tmpfs(file) && file.metadata().is_ok_and(|m| m.blocks() == 0)
-    }
-
     fn find(mappings: &BTreeMap<u64, Mapping>, address: u64) -> Option<(u64, &Mapping)> {
         let (&start, mapping) = mappings.range(..=address).next_back()?;
         (address - start < mapping.size).then_some((start, mapping))
@@ -327,18 +306,6 @@ impl GuestMemory {
         }
         Ok(())
     }
-}
-
-fn is_tmpfs(file: &File) -> bool {
-    let mut stat = std::mem::MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: The descriptor is open and the buffer has the size of the structure.
-    let result = unsafe { libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) };
-    if result != 0 {
-        return false;
-    }
-    // SAFETY: The call succeeded, so it has filled the structure.
-    let stat = unsafe { stat.assume_init() };
-    stat.f_type == TMPFS_MAGIC
 }
 
 #[cfg(test)]
@@ -523,28 +490,5 @@ mod tests {
             "nothing is mapped there"
         );
         assert!(matches!(memory.unmap(0, 0x10000), Ok(1)));
-    }
-
-    #[test]
-    fn private_memory() {
-        let memory = GuestMemory::default();
-        let shared = tempfile::tempfile_in("/dev/shm").expect("a file on tmpfs");
-        shared.set_len(0x2000).expect("size of it");
-        memory
-            .map(
-                0,
-                0x1000,
-                true,
-                true,
-                Some((shared.try_clone().expect("clone"), 0)),
-            )
-            .expect("map");
-        assert!(
-            memory.is_private(0),
-            "what the guest wrote is not in the file"
-        );
-        shared.write_all_at(b"x", 0x1000).expect("write");
-        assert!(!memory.is_private(0));
-        assert!(!memory.is_private(0x1000), "not mapped: nothing is known");
     }
 }

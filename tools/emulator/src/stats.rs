@@ -127,17 +127,18 @@ impl Stats {
         !self.internal_errors.lock().is_empty()
     }
 
-    /// Records that guest memory is a private mapping, and says so once.
+    /// Records that guest memory seems to be a private mapping, and says so once.
     pub fn private_memory_seen(&self) {
         if !self.private_memory.swap(true, Relaxed) {
             tracing::error!(
-                "guest memory is not shared with the emulator: what the device writes never reaches the guest. \
-                 Give QEMU's memory backend the option share=on"
+                "an admin command is all zeros: guest memory seems not to be shared with the emulator. Give QEMU's \
+                 memory backend the option share=on. (If it has that, the host rang a doorbell before it wrote the \
+                 command.)"
             );
         }
     }
 
-    /// Returns whether guest memory turned out to be a private mapping.
+    /// Returns whether guest memory seems to be a private mapping.
     pub fn has_private_memory(&self) -> bool {
         self.private_memory.load(Relaxed)
     }

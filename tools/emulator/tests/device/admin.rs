@@ -210,6 +210,16 @@ fn delete_errors() {
 }
 
 #[test]
+fn memory_that_is_not_shared_is_noticed() {
+    let (mut host, _) = Host::ready();
+    assert_eq!(host.admin(GET_FEATURES, 0, &[7]).0, 0);
+    assert!(!host.device.stats().has_private_memory());
+    // The doorbell rings, but what the host wrote never arrived.
+    host.doorbell(0, host.admin.tail + 1);
+    crate::host::eventually("suspicion", || host.device.stats().has_private_memory());
+}
+
+#[test]
 fn a_completion_without_its_queue_is_lost() {
     let (mut host, _) = Host::ready();
     let page = host.page(2);
