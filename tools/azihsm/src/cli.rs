@@ -126,11 +126,12 @@ impl DemoArgs {
             keep: self.keep,
             reset: self.reset,
         };
+        let stop = &demo::Stop::on_signals()?;
         if !self.json {
-            demo::run(name, hsm, &options, out)?;
+            demo::run(name, hsm, &options, stop, out)?;
             return Ok(());
         }
-        let report = demo::run(name, hsm, &options, &mut io::sink())?;
+        let report = demo::run(name, hsm, &options, stop, &mut io::sink())?;
         serde_json::to_writer_pretty(&mut *out, &report)?;
         Ok(writeln!(out)?)
     }

@@ -10,6 +10,7 @@ mod files;
 mod gcm;
 mod interrupts;
 mod partition;
+mod stop;
 mod story;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use counted::{Commands, Counted};
 use files::Place;
 use partition::Partition;
 pub use partition::{Control, InUse};
+pub use stop::Stop;
 use story::{Size, Story, count};
 
 /// Granule of a chunk in bytes.
@@ -80,7 +82,13 @@ pub struct Report {
 }
 
 /// Runs the demo on `hsm`, which was opened as `name`, and tells it to `out`.
-pub fn run(name: &str, hsm: &dyn Hsm, options: &Options, out: &mut dyn Write) -> Result<Report> {
+pub fn run(
+    name: &str,
+    hsm: &dyn Hsm,
+    options: &Options,
+    stop: &Stop,
+    out: &mut dyn Write,
+) -> Result<Report> {
     let start = Instant::now();
     let mut story = Story::new(out);
     let device = tell_device(name, hsm, &mut story)?;
@@ -94,6 +102,7 @@ pub fn run(name: &str, hsm: &dyn Hsm, options: &Options, out: &mut dyn Write) ->
         hsm.reset()?;
         story.fact("reset", "done: no credential, no keys, no open session")?;
     }
+    stop.check()?;
     let mut partition = Partition::provision(hsm)?;
     story.fact("credential", "established; its id and PIN are random")?;
     let ciphers = Ciphers {
@@ -101,6 +110,7 @@ pub fn run(name: &str, hsm: &dyn Hsm, options: &Options, out: &mut dyn Write) ->
         options,
         plain: &plain,
         layout,
+        stop,
     };
     let result = ciphers.run(&mut partition, &mut story);
     // The partition is given back also after an error, which is then what is to be told.

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::stop::Stop;
+
 /// How long a step may take until something is said; then, without a terminal, how often.
 const QUIET: Duration = Duration::from_secs(3);
 /// How often a line on a terminal is overwritten.
@@ -47,29 +49,31 @@ impl Layout {
 
 /// Calls `step` for every index below `count` on `jobs` threads, and returns how long all of it took.
 ///
-/// Each thread has a state of its own, which `state` makes. The first error ends the run and is returned.
+/// Each thread has a state of its own, which `state` makes. The first error ends the run and is returned; a signal
+/// that `stop` was told of is one.
 pub fn run<S>(
     what: &str,
     count: u64,
     jobs: usize,
+    stop: &Stop,
     state: impl Fn() -> S + Sync,
     step: impl Fn(&mut S, u64) -> Result<()> + Sync,
 ) -> Result<Duration> {
     let next = AtomicU64::new(0);
-    let stop = AtomicBool::new(false);
+    let failed = AtomicBool::new(false);
     let error = Mutex::new(None);
     let progress = Progress::new(what, count);
     let start = Instant::now();
 
     let work = || {
         let mut state = state();
-        while !stop.load(Ordering::Relaxed) {
+        while !failed.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
             if index >= count {
                 return;
             }
-            if let Err(e) = step(&mut state, index) {
-                stop.store(true, Ordering::Relaxed);
+            if let Err(e) = stop.check().and_then(|()| step(&mut state, index)) {
+                failed.store(true, Ordering::Relaxed);
                 let e = e.context(format!("{what}: chunk {index} of {count}"));
                 error
                     .lock()
@@ -85,7 +89,7 @@ pub fn run<S>(
             thread::Builder::new()
                 .name(format!("job {number}"))
                 .spawn_scoped(scope, work)
-                .inspect_err(|_| stop.store(true, Ordering::Relaxed))
+                .inspect_err(|_| failed.store(true, Ordering::Relaxed))
                 .context("cannot start a thread; try fewer with --jobs")?;
         }
         work();
@@ -187,6 +191,7 @@ mod tests {
             "x",
             100,
             4,
+            &Stop::never(),
             || (),
             |(), i| {
                 seen.lock().unwrap().push(i);
@@ -209,6 +214,7 @@ mod tests {
             "x",
             1_000_000,
             2,
+            &Stop::never(),
             || (),
             |(), i| {
                 steps.fetch_add(1, Ordering::Relaxed);

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::bulk::Layout;
 use super::gcm::Gcm;
 use super::partition::Partition;
+use super::stop::Stop;
 use super::story::{Size, Speed, Story};
 use super::xts::{self, Xts};
 use super::{Options, place};
@@ -84,6 +85,8 @@ pub struct Ciphers<'a> {
     pub plain: &'a File,
     /// How it is cut.
     pub layout: Layout,
+    /// Whether to stop.
+    pub stop: &'a Stop,
 }
 
 impl Ciphers<'_> {
@@ -116,8 +119,14 @@ impl Ciphers<'_> {
         key: u32,
         story: &mut Story<'_>,
     ) -> Result<(CipherReport, Vec<&'static str>)> {
-        let (jobs, layout) = (self.options.jobs, self.layout);
-        let gcm = Gcm { fast, key, layout };
+        let (layout, stop) = (self.layout, self.stop);
+        let jobs = self.options.jobs;
+        let gcm = Gcm {
+            fast,
+            key,
+            layout,
+            stop,
+        };
         story.part("AES-GCM: each chunk has its own IV, drawn by the HSM, its own tag, and AAD")?;
 
         let sealed = place(self.options).create("demo.gcm")?;
@@ -145,13 +154,15 @@ impl Ciphers<'_> {
     }
 
     fn xts(&self, fast: Fast<'_>, keys: (u32, u32), story: &mut Story<'_>) -> Result<CipherReport> {
-        let (jobs, layout) = (self.options.jobs, self.layout);
+        let (layout, stop) = (self.layout, self.stop);
+        let jobs = self.options.jobs;
         let (data_key, tweak_key) = keys;
         let xts = Xts {
             fast,
             data_key,
             tweak_key,
             layout,
+            stop,
         };
         story.part(format_args!(
             "AES-XTS: a disk of {} sectors, each encrypted under its number",

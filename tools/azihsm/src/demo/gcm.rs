@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::aad::PaddedAad;
 use super::bulk::{self, Layout};
 use super::ciphers::Fast;
+use super::stop::Stop;
 use crate::hsm::{AesDone, Cipher, Direction, Error};
 
 const IV: usize = 12;
@@ -29,6 +30,8 @@ pub struct Gcm<'a> {
     pub key: u32,
     /// How the file is cut.
     pub layout: Layout,
+    /// Whether to stop.
+    pub stop: &'a Stop,
 }
 
 /// Source and destination of one command.
@@ -70,7 +73,14 @@ impl Gcm<'_> {
                 .context("cannot write the encrypted file")
         };
         let what = "AES-GCM encrypt";
-        bulk::run(what, self.layout.count(), jobs, Buffers::default, step)
+        bulk::run(
+            what,
+            self.layout.count(),
+            jobs,
+            self.stop,
+            Buffers::default,
+            step,
+        )
     }
 
     /// Decrypts `sealed` to `plain`.
@@ -84,7 +94,14 @@ impl Gcm<'_> {
                 .context("cannot write the decrypted file")
         };
         let what = "AES-GCM decrypt";
-        bulk::run(what, self.layout.count(), jobs, Buffers::default, step)
+        bulk::run(
+            what,
+            self.layout.count(),
+            jobs,
+            self.stop,
+            Buffers::default,
+            step,
+        )
     }
 
     /// Checks that the first chunk, whose plaintext `plain` starts with, is refused after any change, and that

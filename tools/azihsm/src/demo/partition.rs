@@ -13,7 +13,7 @@ use crate::hsm::{Error, Hsm};
 /// The partition has the credential of somebody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the partition is provisioned already: somebody else uses this HSM\n\
+    "the partition is provisioned already: another program uses this HSM, or an earlier demo was killed\n\
      The demo does not touch it. If nobody needs it any more, run the demo with --reset: this ends all sessions,\n\
      and deletes all keys and the credential."
 )]

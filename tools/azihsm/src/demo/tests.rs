@@ -33,6 +33,8 @@ enum Fault {
     Short,
     /// Fails one AES command.
     Fails,
+    /// Somebody presses Ctrl-C meanwhile.
+    Interrupted,
 }
 
 /// An HSM: the model, behind what the driver does to buffers.
@@ -41,6 +43,7 @@ struct Fake {
     fault: Fault,
     commands: AtomicUsize,
     resets: AtomicUsize,
+    stop: Stop,
 }
 
 impl Fake {
@@ -57,6 +60,7 @@ impl Fake {
             fault,
             commands: AtomicUsize::new(0),
             resets: AtomicUsize::new(0),
+            stop: Stop::never(),
         }
     }
 
@@ -148,6 +152,7 @@ impl Hsm for Fake {
             Fault::LeaksPlaintext if status != 0 => dst.copy_from_slice(&done.data),
             Fault::Short => bytes -= 1,
             Fault::Fails if number == 2 => return Err(Error::Aes { status: 5, code: 0 }),
+            Fault::Interrupted if number == 2 => self.stop.set(),
             _ => (),
         }
         if status != 0 {
@@ -183,7 +188,7 @@ fn options() -> Options {
 
 fn run_with(hsm: &Fake, options: &Options) -> (Result<Report>, String) {
     let mut out = Vec::new();
-    let result = run("/dev/fake", hsm, options, &mut out);
+    let result = run("/dev/fake", hsm, options, &hsm.stop, &mut out);
     (result, String::from_utf8(out).unwrap())
 }
 
@@ -239,11 +244,16 @@ fn partition_is_left_as_it_was() {
 
 #[test]
 fn partition_is_left_as_it_was_after_a_failure() {
-    let hsm = Fake::new(Fault::Fails);
-    let error = run_with(&hsm, &options()).0.unwrap_err();
-    assert!(format!("{error:#}").contains("timed out"), "{error:#}");
-    assert!(hsm.model.sessions(FUNCTION).is_empty());
-    provision(&hsm);
+    for (fault, text) in [
+        (Fault::Fails, "timed out"),
+        (Fault::Interrupted, "interrupted"),
+    ] {
+        let hsm = Fake::new(fault);
+        let error = run_with(&hsm, &options()).0.unwrap_err();
+        assert!(format!("{error:#}").contains(text), "{error:#}");
+        assert!(hsm.model.sessions(FUNCTION).is_empty());
+        provision(&hsm);
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::bulk::{self, Layout};
 use super::ciphers::Fast;
+use super::stop::Stop;
 use crate::hsm::{Cipher, Direction};
 
 /// Size of a data unit in bytes.
@@ -25,6 +26,8 @@ pub struct Xts<'a> {
     pub tweak_key: u32,
     /// How the file is cut; chunks are whole data units.
     pub layout: Layout,
+    /// Whether to stop.
+    pub stop: &'a Stop,
 }
 
 impl Xts<'_> {
@@ -47,7 +50,14 @@ impl Xts<'_> {
                 .context("cannot write the encrypted file")
         };
         let what = "AES-XTS encrypt";
-        bulk::run(what, self.layout.count(), jobs, Default::default, step)
+        bulk::run(
+            what,
+            self.layout.count(),
+            jobs,
+            self.stop,
+            Default::default,
+            step,
+        )
     }
 
     /// Decrypts `disk` to `plain`, without what was filled up.
@@ -64,7 +74,14 @@ impl Xts<'_> {
                 .context("cannot write the decrypted file")
         };
         let what = "AES-XTS decrypt";
-        bulk::run(what, self.layout.count(), jobs, Default::default, step)
+        bulk::run(
+            what,
+            self.layout.count(),
+            jobs,
+            self.stop,
+            Default::default,
+            step,
+        )
     }
 
     /// Checks that the first two chunks, whose plaintext is the same, have different ciphertexts.
