@@ -11,8 +11,10 @@ pub struct Config {
     pub ready_delay: Duration,
     /// Time from CC.EN = 0, or a reset, to CSTS.RDY = 0.
     pub disable_delay: Duration,
-    /// Minimum time that a command takes.
+    /// Minimum time that a control command takes.
     pub service_time: Duration,
+    /// Minimum time that a fast-path command takes.
+    pub fp_service_time: Duration,
     /// Refuse what the device tolerates although no correct driver does it.
     pub strict: bool,
     /// Clear CC.EN when the subsystem reset signature is written (section 2, open point 2).
@@ -31,6 +33,7 @@ impl Default for Config {
             ready_delay: Duration::from_millis(3),
             disable_delay: Duration::from_millis(3),
             service_time: Duration::ZERO,
+            fp_service_time: Duration::ZERO,
             strict: false,
             nssr_clears_enable: false,
             serial: "EMULATED-HSM-0000000000000001".to_owned(),

@@ -275,7 +275,13 @@ impl Function {
 
     fn run(&self, sq: &Sq, entry: &[u8; crate::queue::SQE_MAX]) {
         let stats = self.stats();
-        let due = Instant::now() + self.config().service_time;
+        let config = self.config();
+        let service_time = match sq.class() {
+            Class::Admin => Duration::ZERO,
+            Class::Cp => config.service_time,
+            Class::Fp => config.fp_service_time,
+        };
+        let due = Instant::now() + service_time;
         stats.dma_bytes_read.add(sq.class().sqe_size() as u64);
         let (commands, failed, cqe) = match sq.class() {
             Class::Admin => (

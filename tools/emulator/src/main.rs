@@ -77,9 +77,13 @@ struct Arguments {
     #[arg(long, value_name = "MS", default_value_t = 3)]
     disable_delay: u64,
 
-    /// Minimum time a command takes, in microseconds
+    /// Minimum time a control or fast-path command takes, in microseconds
     #[arg(long, value_name = "US", default_value_t = 0)]
     service_time: u64,
+
+    /// The same for fast-path commands only, if it differs
+    #[arg(long, value_name = "US")]
+    fp_service_time: Option<u64>,
 
     /// A subsystem reset clears CC.EN
     #[arg(long)]
@@ -175,6 +179,9 @@ fn start_device(
         ready_delay: Duration::from_millis(arguments.ready_delay),
         disable_delay: Duration::from_millis(arguments.disable_delay),
         service_time: Duration::from_micros(arguments.service_time),
+        fp_service_time: Duration::from_micros(
+            arguments.fp_service_time.unwrap_or(arguments.service_time),
+        ),
         strict: arguments.strict,
         nssr_clears_enable: arguments.nssr_clears_enable,
         ..Config::default()
