@@ -126,7 +126,7 @@ pub fn run(
     story.part("End")?;
     story.fact(
         "partition",
-        "session closed, keys deleted, credential removed",
+        "session closed; credential and keys removed by a reset",
     )?;
     story.fact(
         "commands",
