@@ -151,9 +151,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     thread::Builder::new()
         .name("vfio-user".to_owned())
         .spawn(move || {
-            let result = server
-                .run(&mut backend)
-                .context("the vfio-user connection failed");
+            let result = transport::serve(&server, &mut backend);
             let _ = ended.send(End::Disconnected(result));
         })?;
 

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,6 +49,42 @@ pub fn listen(path: &Path) -> Result<Server> {
         irqs(),
         regions(),
     ))
+}
+
+/// Serves one client until it disconnects.
+///
+/// # Errors
+///
+/// The client breaks the vfio-user protocol, or the connection fails. That the client goes away, however it does, is
+/// no error.
+pub fn serve(server: &Server, backend: &mut Backend) -> Result<()> {
+    // The crate trusts the client in places, and panics if it should not have.
+    match catch_unwind(AssertUnwindSafe(|| server.run(backend))) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) if is_disconnect(&error) => {
+            tracing::info!("the client is gone: {error}");
+            Ok(())
+        }
+        Ok(Err(error)) => Err(error).context("the vfio-user connection failed"),
+        Err(_) => bail!("the vfio-user client does not follow the protocol"),
+    }
+}
+
+fn is_disconnect(error: &vfio_user::Error) -> bool {
+    let kind = match error {
+        vfio_user::Error::StreamRead(error) | vfio_user::Error::StreamWrite(error) => error.kind(),
+        vfio_user::Error::ReceiveWithFd(errno) | vfio_user::Error::SendWithFd(errno) => {
+            io::Error::from_raw_os_error(errno.errno()).kind()
+        }
+        _ => return false,
+    };
+    matches!(
+        kind,
+        io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::UnexpectedEof
+    )
 }
 
 fn irqs() -> Vec<IrqInfo> {

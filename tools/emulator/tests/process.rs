@@ -204,6 +204,37 @@ fn violations_fail_the_run_only_in_strict_mode() {
 }
 
 #[test]
+fn a_client_that_breaks_the_protocol_is_an_error() {
+    let emulator = Emulator::start(&[]);
+    let mut stream = UnixStream::connect(emulator.path("socket")).unwrap();
+    // A version message whose text is not a C string.
+    let mut message = vec![0; 24];
+    message[2] = 1;
+    message[4] = 24;
+    message[20..].copy_from_slice(b"\0\0\0x");
+    stream.write_all(&message).unwrap();
+    let (code, error, _) = emulator.finish();
+    assert_eq!(code, 1);
+    assert!(error.contains("does not follow the protocol"), "{error}");
+}
+
+#[test]
+fn a_client_that_dies_is_none() {
+    let emulator = Emulator::start(&[]);
+    let mut stream = UnixStream::connect(emulator.path("socket")).unwrap();
+    // Device info, twice, but nobody waits for the answers.
+    let mut message = vec![0; 32];
+    message[2] = 4;
+    message[4] = 32;
+    stream.write_all(&message).unwrap();
+    stream.write_all(&message).unwrap();
+    drop(stream);
+    let (code, error, _) = emulator.finish();
+    assert_eq!(code, 0);
+    assert!(!error.contains("azihsm-emulator: "), "{error}");
+}
+
+#[test]
 fn signals_end_it_cleanly() {
     for signal in [libc::SIGTERM, libc::SIGINT] {
         let emulator = Emulator::start(&[]);

@@ -153,6 +153,8 @@ impl Host {
         for vector in 0..VECTORS {
             let (ours, theirs) = UnixStream::pair().unwrap();
             ours.set_nonblocking(true).unwrap();
+            // An event descriptor takes any number of messages, a socket does not: some get lost.
+            theirs.set_nonblocking(true).unwrap();
             function
                 .interrupts
                 .set(vector, Some(OwnedFd::from(theirs).into()));

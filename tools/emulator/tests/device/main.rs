@@ -14,6 +14,7 @@ mod doorbells;
 mod fast;
 mod firmware;
 mod functions;
+mod garbage;
 mod host;
 mod model;
 mod queues;
