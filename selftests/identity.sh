@@ -3,6 +3,9 @@
 #
 # What the driver shows of itself: the bound function, its class device, its
 # node. Needs nothing but a POSIX shell and the tools of busybox.
+#
+# What is listed is in sysfs, where names are plain words.
+# shellcheck disable=SC2010,SC2012
 
 here=$(dirname "$(readlink -f "$0")")
 helpers=$here/ktap_helpers.sh
@@ -12,6 +15,7 @@ if [ ! -f "$helpers" ]; then
 	echo "ktap_helpers.sh not found: run \"make install\", or set KSRC" >&2
 	exit 1
 fi
+# shellcheck source=/dev/null
 . "$helpers"
 
 driver=/sys/bus/pci/drivers/azihsm
@@ -69,8 +73,10 @@ check()
 	fi
 }
 
+# matches <text> <pattern>
 matches()
 {
+	# shellcheck disable=SC2254
 	case $1 in
 	$2) return 0 ;;
 	esac

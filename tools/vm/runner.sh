@@ -36,6 +36,7 @@ build() {
 			install "$CARGO_TARGET_DIR/debug/azihsm-vm" "$bin"; }
 } 7>"$CARGO_TARGET_DIR/azihsm.lock"
 
+start=$SECONDS
 new=
 [ -e "$bin" ] || new=1
 [ -z "$new" ] || printf '  %-7s %s ... ' RUNNER "building the test runner (about 1 min the first time)"

@@ -6,7 +6,7 @@
 const SHOWN: usize = 30;
 
 /// Taint flags of a healthy guest: out-of-tree module (12) and unsigned module (13).
-const ALLOWED_TAINT: u64 = 1 << 12 | 1 << 13;
+const ALLOWED_TAINT: u64 = (1 << 12) | (1 << 13);
 
 /// Letters of [`ALLOWED_TAINT`] and of "no proprietary module" in a splat's `Tainted:` line.
 const ALLOWED_LETTERS: &str = "GOE";
@@ -101,7 +101,7 @@ pub fn taint_trouble(taint: u64) -> Option<String> {
     let bad = taint & !ALLOWED_TAINT;
     (bad != 0).then(|| {
         let bits: Vec<String> = (0..u64::BITS)
-            .filter(|bit| bad >> bit & 1 != 0)
+            .filter(|bit| (bad >> bit) & 1 != 0)
             .map(|bit| bit.to_string())
             .collect();
         format!(
