@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -58,9 +58,18 @@ impl Initramfs {
         Ok(())
     }
 
-    /// Adds a program and the shared libraries it needs.
+    /// Adds a program without its debug information, and the shared libraries it needs.
     pub fn program(&mut self, from: &Path, to: &str) -> Result<()> {
         self.file(from, to, 0o755)?;
+        if is_elf(from)? {
+            // What the guest must load and unpack is most of its boot.
+            let path = self.stage.join(to);
+            let status = Command::new("strip")
+                .arg(&path)
+                .status()
+                .context("starting strip")?;
+            ensure!(status.success(), "cannot strip {}", path.display());
+        }
         for library in libraries(from)? {
             if self.libraries.insert(library.clone()) {
                 let to = library.strip_prefix("/").unwrap_or(&library).to_owned();
@@ -127,6 +136,12 @@ impl Initramfs {
         fs::write(self.stage.join(to), text)?;
         Ok(())
     }
+}
+
+fn is_elf(path: &Path) -> Result<bool> {
+    let mut magic = [0; 4];
+    let count = fs::File::open(path)?.read(&mut magic)?;
+    Ok(magic.get(..count) == Some(b"\x7fELF"))
 }
 
 /// The shared libraries that a program needs, its loader included.
