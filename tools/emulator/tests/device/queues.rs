@@ -251,11 +251,28 @@ fn a_message_waits_for_its_descriptor() {
 fn service_time() {
     let mut config = quick();
     config.service_time = Duration::from_millis(30);
+    config.fp_service_time = Duration::from_millis(60);
     let (mut host, _) = Host::with(config, 1);
     host.enable();
+    let (mut cp, mut fp) = (host.pair(1, 4), host.pair(256, 4));
+    let b = host.page(3);
     let before = Instant::now();
-    host.admin(0xa, 0, &[7]);
+    host.submit(&mut cp, &Cp::new(1, b, 1, b + 4096).0);
+    host.reap(&mut cp);
     assert!(before.elapsed() >= Duration::from_millis(30));
+    let before = Instant::now();
+    host.submit(&mut fp, &Fp::new(1, true, 0, b, b + 4096, 16).0);
+    host.reap(&mut fp);
+    assert!(before.elapsed() >= Duration::from_millis(60));
+}
+
+#[test]
+fn admin_commands_take_no_service_time() {
+    let mut config = quick();
+    config.service_time = Duration::from_secs(3600);
+    let (mut host, _) = Host::with(config, 1);
+    host.enable();
+    assert_eq!(host.admin(0xa, 0, &[7]).0, 0);
 }
 
 #[test]
