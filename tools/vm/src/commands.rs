@@ -187,7 +187,9 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode> {
     let echo = if size.is_some() { "" } else { "-echo" };
     job.command(&format!("stty sane rows {rows} cols {columns} {echo}"));
     job.command("echo '@azihsm shell'; cd /root");
-    job.command("setsid -c sh -i </dev/ttyS1; stty raw -echo");
+    job.command("setsid -c sh -i </dev/ttyS1 >/dev/ttyS1 2>&1");
+    // The end of a session hangs its terminal up: open it anew.
+    job.command("exec </dev/ttyS1 >/dev/ttyS1 2>&1; stty raw -echo");
     let mut initramfs = guest_files(&layout, &dir, &job)?;
     if tests.is_ok() {
         initramfs.tree(&layout.selftests(), "selftests")?;

@@ -14,8 +14,8 @@ use crate::guest::{Listener, MARK};
 
 /// Ctrl-], which telnet made the key for leaving.
 const LEAVE: u8 = 0x1d;
-/// Ctrl-D: the end of what is typed.
-const END_OF_FILE: u8 = 0x04;
+/// What is typed when standard input ends; Ctrl-D would be lost while a command runs.
+const EXIT: &[u8] = b"\nexit\n";
 
 /// Whether standard input is a terminal, and of which size.
 pub fn size() -> Option<(u16, u16)> {
@@ -101,7 +101,7 @@ impl Listener for Relay {
                     return;
                 }
             }
-            let _ = input.write_all(&[END_OF_FILE]);
+            let _ = input.write_all(EXIT);
         });
     }
 
