@@ -5,6 +5,7 @@
  * vectors. Needs no device.
  */
 #include "lib/harness.h"
+#include "lib/json.h"
 #include "lib/vectors.h"
 
 #define EXPECT_BYTES(want, data, size) do {			\
@@ -341,6 +342,41 @@ TEST(guards)
 	g.p[-1] ^= 1;
 	EXPECT_FALSE(guarded_intact(&g));
 	guarded_free(&g);
+}
+
+TEST(json)
+{
+	static const char text[] =
+		"{\"a\":\"}\\\",b\",\"list\": [ {\"id\":7,\"x\":[1,[2]]},\t{\"id\":8}]}";
+	static const char numbers[] =
+		"{\"none\":[],\"n\":18446744073709551615,\"big\":18446744073709551616}";
+	const char *list = json_member(text, "list");
+	__u64 n;
+
+	ASSERT_NE(NULL, list);
+	EXPECT_EQ(2, json_count(list));
+	EXPECT_TRUE(json_number(json_member(json_first(list), "id"), &n));
+	EXPECT_EQ(7, n);
+	EXPECT_TRUE(json_number(json_member(json_next(json_first(list)), "id"),
+				&n));
+	EXPECT_EQ(8, n);
+	EXPECT_EQ(NULL, json_next(json_next(json_first(list))));
+	EXPECT_EQ(0, json_count(json_member(numbers, "none")));
+	EXPECT_TRUE(json_number(json_member(numbers, "n"), &n));
+	EXPECT_EQ(~0ULL, n);
+	EXPECT_FALSE(json_number(json_member(numbers, "big"), &n));
+	/* What is not there, or something else, is nothing. */
+	EXPECT_EQ(NULL, json_member(text, "b"));
+	EXPECT_EQ(NULL, json_member(text, "id"));
+	EXPECT_EQ(NULL, json_member(list, "id"));
+	EXPECT_EQ(NULL, json_first(text));
+	EXPECT_EQ(0, json_count(NULL));
+	EXPECT_FALSE(json_number(list, &n));
+	EXPECT_FALSE(json_number(NULL, &n));
+	/* Text that ends too early. */
+	EXPECT_EQ(NULL, json_member("{\"a", "a"));
+	EXPECT_EQ(NULL, json_member("{\"a\":[1,", "b"));
+	EXPECT_EQ(NULL, json_next(json_first("[1")));
 }
 
 TEST_HARNESS_MAIN
