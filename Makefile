@@ -42,7 +42,7 @@ modules_install: modules
 ## env: build the Debian root, the kernel tree and the test runner in the cache
 env:
 	$(Q)tools/vm/env.sh
-	$(Q)$(runner) --version >/dev/null
+	$(Q)$(runner) --build
 
 # What every verb that runs in the root needs; says nothing if it is there.
 cached:

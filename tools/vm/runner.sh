@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # runner.sh [ARG]...: builds the test runner (this folder's Rust program) and
-# runs it. Run inside the root by the Makefile.
+# runs it; `runner.sh --build` only builds it. Run inside the root by the
+# Makefile.
 
 set -euo pipefail
 # shellcheck source=tools/vm/lib.sh
@@ -49,4 +50,4 @@ elif ! build >"$log" 2>&1 </dev/null; then
 else
 	[ -z "$new" ] || printf 'done in %d s\n' $((SECONDS - start))
 fi
-exec "$bin" "$@"
+[ "${1-}" = --build ] || exec "$bin" "$@"
