@@ -17,8 +17,9 @@ mkdir -p "$repo_dir"/build/{bin,log}
 seed() {
 	local from
 	[ ! -d "$CARGO_TARGET_DIR/debug" ] || return 0
-	from=$(find "$(dirname "$CARGO_TARGET_DIR")" -mindepth 2 -maxdepth 2 -name debug -printf '%T@ %h\n' |
-		sort -n | sed -n '$s/^[^ ]* //p')
+	# One that has built its programs, not one that has just begun.
+	from=$(find "$(dirname "$CARGO_TARGET_DIR")" -mindepth 3 -maxdepth 3 -path '*/debug/azihsm-emulator' \
+		-printf '%T@ %h\n' | sort -n | sed -n '$s|^[^ ]* \(.*\)/debug$|\1|p')
 	[ -n "$from" ] || return 0
 	rm -rf "$CARGO_TARGET_DIR/seed"
 	mkdir -p "$CARGO_TARGET_DIR/seed"
