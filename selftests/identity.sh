@@ -19,7 +19,7 @@ fi
 . "$helpers"
 
 driver=/sys/bus/pci/drivers/azihsm
-class=/sys/class/azihsm
+class=/sys/class/azihsm-hsm
 
 ktap_print_header
 
@@ -99,14 +99,14 @@ check "vectors_at_least_two" [ "$(vectors)" -ge 2 ]
 check "vectors_at_most_32" [ "$(vectors)" -le 32 ]
 check "interrupts_requested" grep -q azihsm /proc/interrupts
 check "class_device_under_function" \
-	[ "$(readlink -f "$class/$name")" = "$pci/azihsm/$name" ]
+	[ "$(readlink -f "$class/$name")" = "$pci/azihsm-hsm/$name" ]
 check "class_device_subsystem" \
-	[ "$(basename "$(readlink -f "$class/$name/subsystem")")" = azihsm ]
+	[ "$(basename "$(readlink -f "$class/$name/subsystem")")" = azihsm-hsm ]
 check "uevent_names_node" grep -qx "DEVNAME=$name" "$class/$name/uevent"
 check "node_is_character_device" [ -c "$node" ]
 check "node_has_class_device_numbers" \
 	[ "$(node_numbers)" = "$(cat "$class/$name/dev")" ]
-check "major_registered" grep -q "^ *$(cut -d: -f1 "$class/$name/dev") azihsm" \
+check "major_registered" grep -q "^ *$(cut -d: -f1 "$class/$name/dev") azihsm-hsm\$" \
 	/proc/devices
 check "node_is_roots_alone" [ "$(stat -c %a:%u:%g "$node")" = 600:0:0 ]
 check "one_node_per_function" [ "$(count_nodes)" -eq "$(count_functions)" ]

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define HSM_CLASS	"/sys/class/azihsm"
+#define HSM_CLASS	"/sys/class/azihsm-hsm"
 #define HSM_DRIVER	"/sys/bus/pci/drivers/azihsm"
 
 /* Sessions that the device keeps per function. */

@@ -45,8 +45,8 @@ const VERSION: &[u8] = b"4.0.0";
 /// Bytes of [`DevInfo`] that are transferred: all but its last padding byte.
 const DEV_INFO_LEN: usize = size_of::<DevInfo>() - 1;
 
-/// Names of the device nodes.
-pub(crate) static NODES: chrdev::Class = chrdev::Class::new(c"azihsm", 1040);
+/// The class of the device nodes, and their names.
+pub(crate) static NODES: chrdev::Class = chrdev::Class::new(c"azihsm-hsm", c"azihsm", 1040);
 
 /// The character device of a function.
 pub(crate) struct Node;

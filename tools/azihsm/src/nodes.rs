@@ -17,8 +17,8 @@ const MODULE: &str = "azihsm";
 /// Name of a management node, up to its number.
 const MGMT_PREFIX: &str = "azihsm-mgmt";
 
-/// Device classes of the driver; a device has one folder per class. The two longer names are those of version 3.
-const CLASSES: [&str; 3] = ["azihsm", "azihsm-hsm", "azihsm-mgmt"];
+/// Device classes of the driver; a device has one folder per class.
+const CLASSES: [&str; 2] = ["azihsm-hsm", "azihsm-mgmt"];
 
 /// What a node is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -287,11 +287,16 @@ mod tests {
     }
 
     fn node(sys: &Path, address: &str, name: &str) {
-        let class = sys.join("bus/pci/devices").join(address).join("azihsm");
-        fs::create_dir_all(class.join(name)).unwrap();
-        fs::write(class.join(name).join("dev"), "240:0\n").unwrap();
+        let class = if name.starts_with(MGMT_PREFIX) {
+            "azihsm-mgmt"
+        } else {
+            "azihsm-hsm"
+        };
+        let folder = sys.join("bus/pci/devices").join(address).join(class);
+        fs::create_dir_all(folder.join(name)).unwrap();
+        fs::write(folder.join(name).join("dev"), "240:0\n").unwrap();
         // Other things in that folder are no nodes.
-        fs::create_dir_all(class.join("admin")).unwrap();
+        fs::create_dir_all(folder.join("power")).unwrap();
     }
 
     #[test]

@@ -44,7 +44,7 @@ unsafe impl Sync for Registered {}
 /// To be made a `static`:
 ///
 /// ```ignore
-/// static NODES: Class = Class::new(c"example", 16);
+/// static NODES: Class = Class::new(c"example-class", c"example", 16);
 /// ```
 ///
 /// # Invariants
@@ -53,6 +53,7 @@ unsafe impl Sync for Registered {}
 /// registered class, and `minors` device numbers from `first` on are reserved for it.
 pub(crate) struct Class {
     name: &'static CStr,
+    prefix: &'static CStr,
     minors: u32,
     ids: Opaque<bindings::ida>,
     registered: SetOnce<Registered>,
@@ -63,11 +64,15 @@ pub(crate) struct Class {
 unsafe impl Sync for Class {}
 
 impl Class {
-    /// Returns a class for up to `minors` devices at a time, called `name` like the class, followed
-    /// by their number.
-    pub(crate) const fn new(name: &'static CStr, minors: u32) -> Self {
+    /// Returns a class called `name` for up to `minors` devices at a time, which are called `prefix`
+    /// followed by their number.
+    ///
+    /// The kernel puts the devices of a class into a folder of that name below their parent, so it
+    /// must not be the name of anything else there.
+    pub(crate) const fn new(name: &'static CStr, prefix: &'static CStr, minors: u32) -> Self {
         Self {
             name,
+            prefix,
             minors,
             ids: Opaque::uninit(),
             registered: SetOnce::new(),
@@ -115,9 +120,9 @@ impl Class {
         Ok(self.registered.as_ref().ok_or(ENODEV)?.class)
     }
 
-    /// Returns the name of the class.
-    pub(super) fn name(&self) -> &'static CStr {
-        self.name
+    /// Returns what the names of the devices begin with.
+    pub(super) fn prefix(&self) -> &'static CStr {
+        self.prefix
     }
 }
 

@@ -321,7 +321,7 @@ impl<'a, T: CharDevice> Registration<'a, T> {
             bindings::dev_set_name(
                 dev,
                 c"%s%u".as_char_ptr(),
-                class.name().as_char_ptr(),
+                class.prefix().as_char_ptr(),
                 minor.number(),
             )
         })?;
