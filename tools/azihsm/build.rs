@@ -15,6 +15,7 @@ const IOCTLS: &[&str] = &[
     "AZIHSM_IOC_RESET",
     "AZIHSM_IOC_AES_XTS",
     "AZIHSM_IOC_AES_GCM",
+    "AZIHSM_IOC_QUERY",
 ];
 
 fn main() {

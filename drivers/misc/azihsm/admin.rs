@@ -109,8 +109,8 @@ impl Controller<'_> {
         })
     }
 
-    /// Asks how many queues of `class` there are; returns how many of them to use.
-    pub(crate) fn queue_count(&self, class: Class) -> Result<u16> {
+    /// Asks how many queues of `class` there are.
+    pub(crate) fn queue_count(&self, class: Class) -> Result<identify::QueueCount> {
         let command = Command::queue_count(class, identify::WANTED_QUEUES).ok_or(EINVAL)?;
         let count = identify::QueueCount::new(class, self.admin_command(command)?);
         if count.clamped() {
@@ -122,7 +122,7 @@ impl Controller<'_> {
                 count.granted
             );
         }
-        Ok(count.usable)
+        Ok(count)
     }
 
     /// Asks what the firmware can do; no answer means nothing special.

@@ -37,6 +37,7 @@ mod params;
 mod pci;
 mod placement;
 mod pool;
+mod query;
 mod queue;
 mod recovery;
 mod regs;

@@ -8,6 +8,7 @@
 
 use kernel::{
     device,
+    fmt,
     prelude::*,
     sync::Arc,
     uaccess::{
@@ -21,9 +22,11 @@ use crate::{
     files::FileSession,
     kapi::{
         chrdev,
-        task::ProcessId, //
+        task::ProcessId,
+        uaccess, //
     },
     lifecycle::State,
+    query::VERSION,
     recovery::ResetError,
     request::aes::Mode,
     uapi::{
@@ -33,14 +36,12 @@ use crate::{
         DevInfo,
         Ext,
         Hdr,
+        Query,
         Refusal,
         Reset,
         ResetStatus, //
     }, //
 };
-
-/// Version of the driver, as user space sees it.
-const VERSION: &[u8] = b"4.0.0";
 
 /// Bytes of [`DevInfo`] that are transferred: all but its last padding byte.
 const DEV_INFO_LEN: usize = size_of::<DevInfo>() - 1;
@@ -87,6 +88,7 @@ impl chrdev::CharDevice for Node {
             uapi::IOC_RESET => reset(controller, user),
             uapi::IOC_AES_XTS => aes(controller, file, Mode::Xts, user),
             uapi::IOC_AES_GCM => aes(controller, file, Mode::Gcm, user),
+            _ if uapi::is_query(cmd) => query(controller, user),
             _ => Err(ENOTTY),
         }
         .map(|()| 0)
@@ -168,9 +170,7 @@ fn dev_info(controller: Option<&Controller<'_>>, user: UserPtr) -> Result {
     info.model_num = [0; 5];
     info.firmware_rev = terminated(known.identity.firmware.bytes());
     info.driver_rev = [0; 16];
-    for (to, from) in info.driver_rev.iter_mut().zip(VERSION) {
-        *to = *from;
-    }
+    put_version(&mut info.driver_rev);
     info.device_entropy = known.entropy;
 
     let bytes: [u8; size_of::<DevInfo>()] = zerocopy::transmute!(info);
@@ -178,6 +178,33 @@ fn dev_info(controller: Option<&Controller<'_>>, user: UserPtr) -> Result {
     UserSlice::new(user, DEV_INFO_LEN)
         .writer()
         .write_slice(transferred)
+}
+
+fn query(controller: Option<&Controller<'_>>, user: UserPtr) -> Result {
+    let controller = controller.ok_or(ENODEV)?;
+    let size: u32 = UserSlice::new(user, size_of::<u32>()).reader().read()?;
+    if size < Query::SIZE_VER0 {
+        return Err(EINVAL);
+    }
+    if size > Query::SIZE_MAX {
+        return Err(E2BIG);
+    }
+    // CAST: At most a page.
+    let len = size as usize;
+    let asked: Query = uaccess::read_struct(user, len)?;
+    if asked.flags != 0 {
+        return Err(EINVAL);
+    }
+    uaccess::write_struct(user, len, controller.query()?)
+}
+
+/// Puts the version of the driver into `to`, leaving at least one NUL at its end.
+fn put_version(to: &mut [u8; 16]) {
+    let [major, minor, patch] = VERSION;
+    let (text, _) = to.split_at_mut(15);
+    let mut out = kernel::str::Formatter::new(text);
+    // Three numbers of 8 bits fit.
+    let _ = fmt::Write::write_fmt(&mut out, fmt!("{major}.{minor}.{patch}"));
 }
 
 /// Puts the PCI address of `dev` into `to`, leaving at least one NUL at its end.

@@ -53,6 +53,7 @@ use crate::{
     params,
     pool::Pool,
     queue::{
+    query::Facts,
         Host,
         Queue, //
     },
@@ -66,6 +67,7 @@ use crate::{
         CC,
         CSTS,
         NSSR,
+        FWCAP,
         VS, //
     },
     ring,
@@ -100,6 +102,8 @@ pub(crate) struct Info {
     pub(crate) entropy: [u8; 32],
 }
 
+    /// What else it says.
+    pub(crate) facts: Facts,
 /// The controller of one function.
 #[pin_data]
 pub(crate) struct Controller<'bound> {
@@ -323,23 +327,40 @@ impl<'bound> Controller<'bound> {
         })?;
         let fast = self.queue_count(Class::Aes)?;
         let split = self.vectors.as_ref().ok_or(EINVAL)?;
-        let mqes = self.capability()?.max_entries();
+        let cap = self.capability()?;
+        let mqes = cap.max_entries();
         self.create_pool(
             &self.control,
-            control,
+            control.usable,
             params::control_entries(),
             mqes,
             |i| split.control_vector(i),
         )?;
-        self.create_pool(&self.fast, fast, params::aes_entries(), mqes, |i| {
+        self.create_pool(&self.fast, fast.usable, params::aes_entries(), mqes, |i| {
             split.aes_vector(i)
         })?;
 
         self.gcm_workaround
-            .store(self.capabilities_feature().gcm_workaround, Relaxed);
+            .store(capabilities.gcm_workaround, Relaxed);
         let mut entropy = [0; 32];
+        let capabilities = self.capabilities_feature();
         random::fill(&mut entropy);
-        *self.info.lock() = Some(Info { identity, entropy });
+        let facts = Facts {
+            firmware: (&self.registers).read(FWCAP),
+            capabilities,
+            version: (&self.registers).read(VS),
+            resources: control.granted,
+            control_queues: control.usable,
+            fast_queues: fast.usable,
+            ready_timeout_ms: u32::try_from(cap.ready_timeout().as_millis())?,
+        };
+        // All-ones in these registers are no features.
+        self.status()?;
+        *self.info.lock() = Some(Info {
+            identity,
+            entropy,
+            facts,
+        });
         Ok(())
     }
 
@@ -410,10 +431,13 @@ impl<'bound> Controller<'bound> {
 
     /// Says what was found, for the log.
     pub(crate) fn announce(&self) {
-        let Ok(Info { identity, .. }) = self.info() else {
+        let Ok(Info {
+            identity, facts, ..
+        }) = self.info()
+        else {
             return;
         };
-        let vs = (&self.registers).read(VS);
+        let vs = facts.version;
         dev_info!(
             self.pdev,
             "controller {}, firmware {}, interface {}.{}.{}, {} control and {} fast-path queues\n",

@@ -241,6 +241,11 @@ impl<K: Kind> Queue<K> {
         self.memory.get(cid.index())
     }
 
+    /// Returns whether completions raise no interrupt and have to be looked for.
+    pub(crate) fn is_polled(&self) -> bool {
+        self.polled.load(Relaxed)
+    }
+
     /// Forgets what the rings held, so that the device can be told of the queue anew.
     ///
     /// The device must not know the queue. `polled` tells whether completions come without an

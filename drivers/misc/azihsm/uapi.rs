@@ -15,6 +15,14 @@ use kernel::{
     prelude::*, //
 };
 
+mod query;
+
+pub(crate) use query::{
+    is_query,
+    Query,
+    State as QueryState, //
+};
+
 /// ioctl type of the HSM node.
 // CAST: A character of ASCII.
 pub(crate) const MAGIC: u32 = b'B' as u32;

@@ -64,6 +64,11 @@ impl Split {
         })
     }
 
+    /// Returns the number of vectors, that of the admin queue included.
+    pub(crate) fn vectors(&self) -> u32 {
+        u32::from(CONTROL_FIRST + self.control + self.aes)
+    }
+
     /// Returns the vector of control-path queue number `index`.
     pub(crate) fn control_vector(&self, index: u16) -> Option<u16> {
         Some(CONTROL_FIRST + index % self.control)
@@ -232,6 +237,8 @@ mod tests {
     fn every_queue_gets_a_vector_that_the_device_accepts() -> Result {
         for granted in 2..=32usize {
             let split = Split::new(granted).ok_or(EINVAL)?;
+            // CAST: At most 32.
+            assert_eq!(split.vectors(), granted as u32);
             for queue in 0..130 {
                 let vector = split.control_vector(queue).ok_or(EINVAL)?;
                 assert!((1..16).contains(&vector) && usize::from(vector) < granted);

@@ -275,12 +275,88 @@ struct azihsm_aes {
 	__u32 pad6;
 };
 
+/* azihsm_query.state */
+#define AZIHSM_STATE_READY	0	/* commands run */
+#define AZIHSM_STATE_RECOVERING	1	/* the controller is being reset */
+#define AZIHSM_STATE_DEAD	2	/* a reset failed */
+
+/* azihsm_query.features */
+#define AZIHSM_FEATURE_GCM_WORKAROUND	(1U << 0)
+#define AZIHSM_FEATURE_LIVE_MIGRATION	(1U << 1)
+#define AZIHSM_FEATURE_SVN		(1U << 2)
+
+/**
+ * struct azihsm_query - what driver and device can do
+ * @size: in: size of the caller's structure in bytes, at least
+ *        AZIHSM_QUERY_SIZE_VER0; out: the size that the driver knows
+ * @flags: in: must be 0
+ * @driver_version: bits 31:16 major, 15:8 minor, 7:0 patch level
+ * @state: AZIHSM_STATE_*
+ * @features: AZIHSM_FEATURE_*
+ * @interface_version: register interface of the device, as @driver_version
+ * @svn: security version number of the firmware, 0 without
+ *       AZIHSM_FEATURE_SVN
+ * @resources: resources of the function, as told by its queue counts
+ * @sessions: sessions that the device keeps for the function
+ * @cp_max_request: largest control request in bytes
+ * @cp_max_response: largest control response in bytes
+ * @gcm_max_len: largest source of AES-GCM in bytes, 0: no limit but the field
+ * @xts_max_len: largest source of AES-XTS in bytes, 0: no limit but the field
+ * @bounce_limit: largest AES data in bytes that the driver copies instead of
+ *                pinning the caller's pages
+ * @vectors: interrupt vectors in use
+ * @cp_queues: control-path queues
+ * @cp_queues_polled: those of them that raise no interrupts
+ * @cp_ring_entries: entries of a control-path ring; one more than commands
+ *                   that can be outstanding in the queue
+ * @fp_queues: fast-path queues
+ * @fp_queues_polled: those of them that raise no interrupts
+ * @fp_ring_entries: entries of a fast-path ring
+ * @command_timeout_ms: milliseconds a command may take before the controller
+ *                      is reset
+ * @recovery_bound_ms: milliseconds that the controller may take to stop and
+ *                     start in a reset, 0 if not known
+ *
+ * The structure grows at its end. A driver that knows less of it leaves the
+ * rest as it is, which has to be 0; one that knows more fills what there is.
+ */
+struct azihsm_query {
+	__u32 size;
+	__u32 flags;
+	__u32 driver_version;
+	__u32 state;
+	__u32 features;
+	__u32 interface_version;
+	__u64 svn;
+	__u32 resources;
+	__u32 sessions;
+	__u32 cp_max_request;
+	__u32 cp_max_response;
+	__u32 gcm_max_len;
+	__u32 xts_max_len;
+	__u32 bounce_limit;
+	__u32 vectors;
+	__u32 cp_queues;
+	__u32 cp_queues_polled;
+	__u32 cp_ring_entries;
+	__u32 fp_queues;
+	__u32 fp_queues_polled;
+	__u32 fp_ring_entries;
+	__u32 command_timeout_ms;
+	__u32 recovery_bound_ms;
+};
+
+/* Size of the first version of struct azihsm_query. */
+#define AZIHSM_QUERY_SIZE_VER0	96
+
 /* ioctls of /dev/azihsm<N> */
 #define AZIHSM_IOC_CP_CMD	_IOWR(AZIHSM_IOC_MAGIC, 0x03, struct azihsm_cp_cmd)
 #define AZIHSM_IOC_DEV_INFO	_IOWR(AZIHSM_IOC_MAGIC, 0x04, struct azihsm_dev_info)
 #define AZIHSM_IOC_RESET	_IOWR(AZIHSM_IOC_MAGIC, 0x06, struct azihsm_reset)
 #define AZIHSM_IOC_AES_XTS	_IOWR(AZIHSM_IOC_MAGIC, 0x0b, struct azihsm_aes)
 #define AZIHSM_IOC_AES_GCM	_IOWR(AZIHSM_IOC_MAGIC, 0x0c, struct azihsm_aes)
+/* The size in the number is not looked at: azihsm_query.size counts. */
+#define AZIHSM_IOC_QUERY	_IOWR(AZIHSM_IOC_MAGIC, 0x20, struct azihsm_query)
 
 /* azihsm_cp_cmd.extended_status */
 #define AZIHSM_EXT_NO_MEMORY		1

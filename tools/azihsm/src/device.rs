@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use azihsm_ddi::SessionKind;
 use nix::errno::Errno;
 
-use crate::hsm::{Aes, AesDone, Cipher, Direction, Error, Hsm, Info, RESPONSE_MAX};
+use crate::hsm::{Aes, AesDone, Cipher, Direction, Error, Hsm, Info, Limits, Queues, RESPONSE_MAX};
 use crate::uapi;
 
 /// Safe only by their callers in this file, who give a structure of the right type whose addresses are valid.
@@ -27,6 +27,7 @@ mod ioctl {
     nix::ioctl_readwrite_bad!(reset, uapi::NR_AZIHSM_IOC_RESET, uapi::azihsm_reset);
     nix::ioctl_readwrite_bad!(aes_xts, uapi::NR_AZIHSM_IOC_AES_XTS, uapi::azihsm_aes);
     nix::ioctl_readwrite_bad!(aes_gcm, uapi::NR_AZIHSM_IOC_AES_GCM, uapi::azihsm_aes);
+    nix::ioctl_readwrite_bad!(query, uapi::NR_AZIHSM_IOC_QUERY, uapi::azihsm_query);
 }
 
 /// An open node. A session opened through it ends with it at the latest.
@@ -77,6 +78,23 @@ impl Hsm for Device {
             firmware_revision: text(&arg.firmware_rev),
             driver_version: text(&arg.driver_rev),
         })
+    }
+
+    fn query(&self) -> Result<Option<Limits>, Error> {
+        let mut arg = uapi::azihsm_query {
+            size: size_u32::<uapi::azihsm_query>(),
+            ..Default::default()
+        };
+        // SAFETY: the ioctl reads and writes one `azihsm_query`, which `arg` is, and holds no address.
+        match unsafe { ioctl::query(self.file.as_raw_fd(), &mut arg) } {
+            Ok(_) => Ok(Some(limits(&arg))),
+            Err(Errno::ENOTTY) => Ok(None),
+            Err(errno) => Err(Error::Ioctl {
+                what: "query",
+                errno,
+                extended: 0,
+            }),
+        }
     }
 
     fn control(
@@ -179,6 +197,58 @@ impl Hsm for Device {
             }),
             (_, status) => Err(Error::Reset(status)),
         }
+    }
+}
+
+/// Converts the answer to a query.
+fn limits(arg: &uapi::azihsm_query) -> Limits {
+    let features = [
+        (uapi::AZIHSM_FEATURE_GCM_WORKAROUND, "gcm-workaround"),
+        (uapi::AZIHSM_FEATURE_LIVE_MIGRATION, "live-migration"),
+        (uapi::AZIHSM_FEATURE_SVN, "svn"),
+    ];
+    let has = |feature| arg.features & feature != 0;
+    let known = |value| (value != 0).then_some(value);
+    let version = arg.interface_version;
+    Limits {
+        state: match arg.state {
+            uapi::AZIHSM_STATE_READY => "ready",
+            uapi::AZIHSM_STATE_RECOVERING => "recovering",
+            uapi::AZIHSM_STATE_DEAD => "dead",
+            _ => "unknown",
+        },
+        features: features
+            .iter()
+            .filter(|(bit, _)| has(*bit))
+            .map(|(_, name)| *name)
+            .collect(),
+        interface_version: format!(
+            "{}.{}.{}",
+            version >> 16,
+            version >> 8 & 0xff,
+            version & 0xff
+        ),
+        svn: has(uapi::AZIHSM_FEATURE_SVN).then_some(arg.svn),
+        resources: arg.resources,
+        sessions: arg.sessions,
+        control_max_request: arg.cp_max_request,
+        control_max_response: arg.cp_max_response,
+        gcm_max_bytes: known(arg.gcm_max_len),
+        xts_max_bytes: known(arg.xts_max_len),
+        bounce_limit: arg.bounce_limit,
+        vectors: arg.vectors,
+        control_queues: Queues {
+            count: arg.cp_queues,
+            polled: arg.cp_queues_polled,
+            entries: arg.cp_ring_entries,
+        },
+        fast_path_queues: Queues {
+            count: arg.fp_queues,
+            polled: arg.fp_queues_polled,
+            entries: arg.fp_ring_entries,
+        },
+        command_timeout_ms: arg.command_timeout_ms,
+        recovery_bound_ms: known(arg.recovery_bound_ms),
     }
 }
 

@@ -16,6 +16,9 @@ pub trait Hsm: Send + Sync {
     /// Returns what the driver knows about the function.
     fn info(&self) -> Result<Info, Error>;
 
+    /// Returns what driver and device can do, [`None`] from a driver that cannot tell.
+    fn query(&self) -> Result<Option<Limits>, Error>;
+
     /// Runs a control command and returns the response.
     fn control(
         &self,
@@ -44,6 +47,54 @@ pub struct Info {
     pub firmware_revision: String,
     /// Driver version.
     pub driver_version: String,
+}
+
+/// What driver and device can do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// "ready", "recovering" or "dead".
+    pub state: &'static str,
+    /// Features, by name.
+    pub features: Vec<&'static str>,
+    /// Version of the device's register interface.
+    pub interface_version: String,
+    /// Security version number of the firmware.
+    pub svn: Option<u64>,
+    /// Resources of the function.
+    pub resources: u32,
+    /// Sessions of the function.
+    pub sessions: u32,
+    /// Largest control request, in bytes.
+    pub control_max_request: u32,
+    /// Largest control response, in bytes.
+    pub control_max_response: u32,
+    /// Largest AES-GCM source, in bytes.
+    pub gcm_max_bytes: Option<u32>,
+    /// Largest AES-XTS source, in bytes.
+    pub xts_max_bytes: Option<u32>,
+    /// Largest AES data that the driver copies, in bytes.
+    pub bounce_limit: u32,
+    /// Interrupt vectors.
+    pub vectors: u32,
+    /// Control-path queues.
+    pub control_queues: Queues,
+    /// Fast-path queues.
+    pub fast_path_queues: Queues,
+    /// Time a command may take, in milliseconds.
+    pub command_timeout_ms: u32,
+    /// Time the controller may take to stop and start, in milliseconds.
+    pub recovery_bound_ms: Option<u32>,
+}
+
+/// Queues of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Queues {
+    /// Their number.
+    pub count: u32,
+    /// Those without interrupts.
+    pub polled: u32,
+    /// Entries of a ring.
+    pub entries: u32,
 }
 
 /// Direction of a fast-path command.

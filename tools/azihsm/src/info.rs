@@ -10,7 +10,7 @@ use azihsm_ddi::{ApiRev, DeviceKind};
 use serde::Serialize;
 
 use crate::demo::Control;
-use crate::hsm::{Hsm, Info};
+use crate::hsm::{Hsm, Info, Limits, Queues};
 
 /// All that is told.
 #[derive(Debug, Serialize)]
@@ -22,14 +22,14 @@ struct Answer {
     api_max: String,
     kind: &'static str,
     resources: u8,
-    control_queues: u16,
-    fast_path_queues: u16,
     fips_approved: bool,
+    driver: Option<Limits>,
 }
 
 /// Asks the driver and the device, and writes what they say.
 pub fn run(node: &str, hsm: &dyn Hsm, json: bool, out: &mut dyn Write) -> Result<()> {
     let info = hsm.info()?;
+    let driver = hsm.query()?;
     let mut client = Client::new(Control(hsm));
     let revisions = client.api_revisions()?;
     let device = client.device_info()?;
@@ -40,9 +40,8 @@ pub fn run(node: &str, hsm: &dyn Hsm, json: bool, out: &mut dyn Write) -> Result
         api_max: revision(revisions.max),
         kind: kind(device.kind),
         resources: device.tables,
-        control_queues: u16::from(device.tables),
-        fast_path_queues: 2 * u16::from(device.tables),
         fips_approved: device.fips_approved,
+        driver,
     };
     if json {
         serde_json::to_writer_pretty(&mut *out, &answer)?;
@@ -59,32 +58,79 @@ fn text(answer: &Answer, out: &mut dyn Write) -> Result<()> {
         format!("{} to {}", answer.api_min, answer.api_max)
     };
     let info = &answer.info;
-    let facts: [(&str, &str); 10] = [
-        ("Node", &answer.node),
-        ("PCI device", &info.pci_address),
-        ("Controller", &info.controller_id.to_string()),
-        ("Driver version", &info.driver_version),
-        ("Firmware", &info.firmware_revision),
-        ("Serial number", &info.serial_number),
-        ("API revision", &api),
-        ("Kind", answer.kind),
+    let mut facts = vec![
+        ("Node", answer.node.clone()),
+        ("PCI device", info.pci_address.clone()),
+        ("Controller", info.controller_id.to_string()),
+        ("Driver version", info.driver_version.clone()),
+        ("Firmware", info.firmware_revision.clone()),
+        ("Serial number", info.serial_number.clone()),
+        ("API revision", api),
+        ("Kind", answer.kind.into()),
+        ("Resources", answer.resources.to_string()),
         (
-            "Resources",
-            &format!(
-                "{} ({} control queues, {} fast-path queues)",
-                answer.resources, answer.control_queues, answer.fast_path_queues
+            "FIPS approved",
+            if answer.fips_approved { "yes" } else { "no" }.into(),
+        ),
+    ];
+    if let Some(driver) = &answer.driver {
+        facts.extend(limits(driver));
+    }
+    for (name, value) in facts {
+        let value = if value.is_empty() { "-" } else { &value };
+        writeln!(out, "{name:<18}{value}")?;
+    }
+    Ok(())
+}
+
+/// What the driver says, line by line.
+fn limits(driver: &Limits) -> Vec<(&'static str, String)> {
+    let bytes = |limit: Option<u32>| limit.map_or("no limit".into(), |n| format!("{n} bytes"));
+    let mut facts = vec![
+        ("State", driver.state.into()),
+        ("Interface", driver.interface_version.clone()),
+        ("Features", driver.features.join(", ")),
+        ("Control queues", queues(driver.control_queues)),
+        ("Fast-path queues", queues(driver.fast_path_queues)),
+        ("Vectors", driver.vectors.to_string()),
+        ("Sessions", driver.sessions.to_string()),
+        (
+            "Control limits",
+            format!(
+                "request {} bytes, response {} bytes",
+                driver.control_max_request, driver.control_max_response
             ),
         ),
         (
-            "FIPS approved",
-            if answer.fips_approved { "yes" } else { "no" },
+            "AES limits",
+            format!(
+                "GCM {}, XTS {}, copied up to {} bytes",
+                bytes(driver.gcm_max_bytes),
+                bytes(driver.xts_max_bytes),
+                driver.bounce_limit
+            ),
+        ),
+        (
+            "Command timeout",
+            format!("{} ms", driver.command_timeout_ms),
         ),
     ];
-    for (name, value) in facts {
-        let value = if value.is_empty() { "-" } else { value };
-        writeln!(out, "{name:<16}{value}")?;
+    if let Some(svn) = driver.svn {
+        facts.push(("SVN", svn.to_string()));
     }
-    Ok(())
+    if let Some(bound) = driver.recovery_bound_ms {
+        facts.push(("Reset bound", format!("{bound} ms")));
+    }
+    facts
+}
+
+fn queues(queues: Queues) -> String {
+    let how = match queues.polled {
+        0 => "",
+        polled if polled == queues.count => ", polled",
+        _ => ", some polled",
+    };
+    format!("{} of {} entries{how}", queues.count, queues.entries)
 }
 
 fn revision(revision: ApiRev) -> String {

@@ -26,6 +26,7 @@ mod tests {
         assert_eq!(NR_AZIHSM_IOC_RESET, 0xc110_4206);
         assert_eq!(NR_AZIHSM_IOC_AES_XTS, 0xc190_420b);
         assert_eq!(NR_AZIHSM_IOC_AES_GCM, 0xc190_420c);
+        assert_eq!(NR_AZIHSM_IOC_QUERY, 0xc060_4220);
     }
 
     #[test]
@@ -37,6 +38,7 @@ mod tests {
         assert_eq!(size_of::<azihsm_aes>(), 400);
         assert_eq!(size_of::<azihsm_gcm_params>(), 44);
         assert_eq!(size_of::<azihsm_xts_params>(), 44);
+        assert_eq!(size_of::<azihsm_query>(), AZIHSM_QUERY_SIZE_VER0 as usize);
     }
 
     #[test]
@@ -65,6 +67,16 @@ mod tests {
         assert_eq!(offset_of!(azihsm_dev_info, device_entropy), 143);
         assert_eq!(offset_of!(azihsm_reset, abort_type), 24);
         assert_eq!(offset_of!(azihsm_reset, abort_sts), 108);
+    }
+
+    #[test]
+    fn query_offsets() {
+        assert_eq!(offset_of!(azihsm_query, driver_version), 8);
+        assert_eq!(offset_of!(azihsm_query, svn), 24);
+        assert_eq!(offset_of!(azihsm_query, cp_max_request), 40);
+        assert_eq!(offset_of!(azihsm_query, bounce_limit), 56);
+        assert_eq!(offset_of!(azihsm_query, cp_queues), 64);
+        assert_eq!(offset_of!(azihsm_query, recovery_bound_ms), 92);
     }
 
     #[test]

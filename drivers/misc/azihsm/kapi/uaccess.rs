@@ -1,8 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! User space addresses.
+//! User space addresses, and structures in user space.
 //!
 //! C header: [`include/linux/uaccess.h`](srctree/include/linux/uaccess.h)
+
+use core::mem::size_of;
+
+use kernel::{
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+
+use zerocopy::{
+    FromBytes,
+    IntoBytes, //
+};
 
 mod ffi {
     use kernel::ffi::c_ulong;
@@ -22,4 +37,47 @@ pub(crate) fn access_ok(addr: u64, len: usize) -> bool {
         return false;
     };
     ffi::azihsm_access_ok(addr, len)
+}
+
+/// Copies a structure that grows at its end from user space, as `copy_struct_from_user()` does.
+///
+/// `len` is the size of the caller's structure, which may be less than that of `T`: the rest is 0
+/// then. It may be more, if the bytes that `T` does not have are all 0.
+///
+/// # Errors
+///
+/// [`EFAULT`], or [`E2BIG`] if a byte that `T` does not have is not 0.
+pub(crate) fn read_struct<T: FromBytes + IntoBytes>(user: UserPtr, len: usize) -> Result<T> {
+    let mut value = T::new_zeroed();
+    let mut reader = UserSlice::new(user, len).reader();
+    let known = len.min(size_of::<T>());
+    let bytes = value.as_mut_bytes().get_mut(..known).ok_or(EINVAL)?;
+    reader.read_slice(bytes)?;
+
+    let mut chunk = [0u8; 64];
+    while !reader.is_empty() {
+        let count = reader.len().min(chunk.len());
+        let bytes = chunk.get_mut(..count).ok_or(EINVAL)?;
+        reader.read_slice(bytes)?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Err(E2BIG);
+        }
+    }
+    Ok(value)
+}
+
+/// Copies a structure that grows at its end to user space: as much of it as the caller's structure
+/// of `len` bytes has room for.
+///
+/// # Errors
+///
+/// [`EFAULT`].
+pub(crate) fn write_struct<T: FromBytes + IntoBytes>(
+    user: UserPtr,
+    len: usize,
+    mut value: T,
+) -> Result {
+    let known = len.min(size_of::<T>());
+    let bytes = value.as_mut_bytes().get(..known).ok_or(EINVAL)?;
+    UserSlice::new(user, known).writer().write_slice(bytes)
 }

@@ -42,6 +42,9 @@ const ATTR_UNIT_SHIFT: u32 = 14;
 /// Size of a cipher block in bytes.
 pub(crate) const BLOCK: u32 = 16;
 
+/// Largest transfer of an AES-XTS command in bytes.
+pub(crate) const XTS_MAX_LEN: u32 = 16 << 20;
+
 /// Direction of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {

@@ -25,6 +25,9 @@ const OPCODE_FLUSH: u16 = 1;
 /// Largest buffer that two pages hold.
 pub(crate) const MAX_LEN: u32 = 8192;
 
+/// Sessions that the device keeps for a function.
+pub(crate) const SESSIONS: u32 = 8;
+
 /// Session control byte, the same in both entries.
 mod flags {
     pub(super) const KIND: u8 = 0x03;

@@ -101,6 +101,8 @@ pub(crate) struct Identity {
     pub(crate) control_max: Option<u32>,
     /// Largest fast-path transfer without an SGL in bytes, [`None`] if the device does not say.
     pub(crate) aes_max: Option<u32>,
+    /// Security version number, of firmware that says it has one.
+    pub(crate) svn: u64,
 }
 
 /// An entry size that the driver cannot work with.
@@ -143,6 +145,7 @@ impl Identity {
             version: data.version.get(),
             control_max: Self::max_transfer(data.cp_mdts),
             aes_max: Self::max_transfer(data.fp_mdts),
+            svn: data.svn.get(),
         })
     }
 
@@ -223,6 +226,7 @@ mod tests {
         raw[82] = 13;
         raw[83] = 0x77;
         raw[84] = 0x66;
+        raw[88..96].copy_from_slice(&[8, 7, 6, 5, 4, 3, 2, 1]);
         raw[96..100].copy_from_slice(&[0, 4, 1, 0]);
         raw[100] = 1;
         for (offset, value) in edits {
@@ -241,6 +245,7 @@ mod tests {
         assert_eq!(identity.version, 0x0001_0400);
         assert_eq!(identity.control_max, Some(8192));
         assert_eq!(identity.aes_max, Some(8192));
+        assert_eq!(identity.svn, 0x0102_0304_0506_0708);
         Ok(())
     }
 

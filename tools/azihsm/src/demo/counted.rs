@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use azihsm_ddi::SessionKind;
 use serde::Serialize;
 
-use crate::hsm::{Aes, AesDone, Error, Hsm, Info};
+use crate::hsm::{Aes, AesDone, Error, Hsm, Info, Limits};
 
 /// Passes everything on, and counts it.
 pub struct Counted<'a> {
@@ -47,6 +47,10 @@ impl<'a> Counted<'a> {
 impl Hsm for Counted<'_> {
     fn info(&self) -> Result<Info, Error> {
         self.hsm.info()
+    }
+
+    fn query(&self) -> Result<Option<Limits>, Error> {
+        self.hsm.query()
     }
 
     fn control(

@@ -12,7 +12,7 @@ use azihsm_firmware::{
 };
 
 use super::*;
-use crate::hsm::{Aes, AesDone, Cipher, Direction, Error};
+use crate::hsm::{Aes, AesDone, Cipher, Direction, Error, Limits};
 
 const FUNCTION: FunctionId = FunctionId(1);
 
@@ -111,6 +111,10 @@ impl Hsm for Fake {
             pci_address: "0000:99:00.0".into(),
             ..Info::default()
         })
+    }
+
+    fn query(&self) -> Result<Option<Limits>, Error> {
+        Ok(None)
     }
 
     fn control(
