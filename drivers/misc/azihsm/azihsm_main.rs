@@ -7,8 +7,8 @@
 //!
 //! ```text
 //!   front doors   chardev  pci
-//!   requests      session  files  control  aes  request/
-//!   engine        queue  slot  command  pool  dma  placement
+//!   requests      session  files  control  aes  query  request/
+//!   engine        queue  slot  command  pool  waiters  dma  placement
 //!   controller    controller  lifecycle  admin  recovery  vectors
 //!   hardware      regs  ring  wire/
 //! ```
@@ -47,6 +47,7 @@ mod session;
 mod slot;
 mod uapi;
 mod vectors;
+mod waiters;
 mod wire;
 
 /// The loaded module.

@@ -37,17 +37,22 @@ pub(crate) struct Slot<'a, K: Kind, H: Host> {
 impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
     /// Takes a free slot of `queue`.
     pub(crate) fn try_take(host: &'a H, queue: &'a Queue<K>) -> Option<Self> {
-        let cid = queue.try_acquire()?;
+        let cid = queue.try_acquire()?.cid;
         Some(Self { host, queue, cid })
     }
 
-    /// Takes a slot of `queue`, waiting for one if needed.
+    /// Takes over a slot of `queue` that was granted to the caller.
+    pub(crate) fn granted(host: &'a H, queue: &'a Queue<K>, cid: Cid) -> Self {
+        Self { host, queue, cid }
+    }
+
+    /// Takes a slot of `queue`, which has its waiters for itself, waiting for one if needed.
     ///
     /// # Errors
     ///
     /// [`EINTR`] if the caller was killed.
     pub(crate) fn take(host: &'a H, queue: &'a Queue<K>) -> Result<Self> {
-        let cid = queue.acquire()?;
+        let cid = queue.acquire()?.cid;
         Ok(Self { host, queue, cid })
     }
 

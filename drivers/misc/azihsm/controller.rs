@@ -13,6 +13,7 @@
 //! 3. `info`
 //! 4. a file's session ([`FileSession`](crate::files::FileSession))
 //! 5. a queue's state ([`Queue`]), also taken in interrupt handlers
+//! 6. who waits for slots ([`Waiters`]); never together with the one before
 //!
 //! User memory is never touched with one of them held.
 
@@ -52,8 +53,8 @@ use crate::{
     },
     params,
     pool::Pool,
-    queue::{
     query::Facts,
+    queue::{
         Host,
         Queue, //
     },
@@ -66,8 +67,8 @@ use crate::{
         CAP,
         CC,
         CSTS,
-        NSSR,
         FWCAP,
+        NSSR,
         VS, //
     },
     ring,
@@ -77,6 +78,7 @@ use crate::{
         ResetKind, //
     },
     vectors::Split,
+    waiters::Waiters,
     wire::{
         admin::Entries as Admin,
         identify::{
@@ -100,10 +102,10 @@ pub(crate) struct Info {
     pub(crate) identity: Identity,
     /// Random bytes, drawn anew each time.
     pub(crate) entropy: [u8; 32],
-}
-
     /// What else it says.
     pub(crate) facts: Facts,
+}
+
 /// The controller of one function.
 #[pin_data]
 pub(crate) struct Controller<'bound> {
@@ -163,7 +165,8 @@ impl<'bound> Controller<'bound> {
         pin_init::pin_init_scope(move || {
             let dev = pdev.as_ref();
             let size = ring::Size::new(admin::ENTRIES).ok_or(EINVAL)?;
-            let admin = KBox::pin_init(Queue::new(dev, QueueId::ADMIN, size), GFP_KERNEL)?;
+            let admin = Queue::new(dev, QueueId::ADMIN, size, Waiters::new()?);
+            let admin = KBox::pin_init(admin, GFP_KERNEL)?;
             Ok(try_pin_init!(Self {
                 pdev,
                 registers,
@@ -340,10 +343,10 @@ impl<'bound> Controller<'bound> {
             split.aes_vector(i)
         })?;
 
+        let capabilities = self.capabilities_feature();
         self.gcm_workaround
             .store(capabilities.gcm_workaround, Relaxed);
         let mut entropy = [0; 32];
-        let capabilities = self.capabilities_feature();
         random::fill(&mut entropy);
         let facts = Facts {
             firmware: (&self.registers).read(FWCAP),

@@ -4,7 +4,8 @@
 //!
 //! Firmware runs few commands of a queue at a time (one control command, four fast-path
 //! commands), so depth comes from many queues: a caller uses the queue of its CPU while that has
-//! nothing to wait for, and else the one with the fewest commands.
+//! nothing to wait for, and else the one with the fewest commands. If all slots are taken it waits
+//! for the next that comes back, of whatever queue.
 
 use kernel::{
     device::{
@@ -18,6 +19,7 @@ use kernel::{
             Atomic,
             Release, //
         },
+        Arc,
         SetOnce, //
     }, //
 };
@@ -30,7 +32,11 @@ use crate::{
         Kind,
         Queue, //
     },
-    ring, //
+    ring,
+    waiters::{
+        Grant,
+        Waiters, //
+    },
 };
 
 /// Queues of one kind.
@@ -40,6 +46,7 @@ use crate::{
 pub(crate) struct Pool<K: Kind> {
     queues: KVec<SetOnce<Pin<KBox<Queue<K>>>>>,
     active: Atomic<u32>,
+    waiters: Arc<Waiters>,
 }
 
 impl<K: Kind> Pool<K> {
@@ -52,6 +59,7 @@ impl<K: Kind> Pool<K> {
         Ok(Self {
             queues,
             active: Atomic::new(0),
+            waiters: Waiters::new()?,
         })
     }
 
@@ -75,7 +83,8 @@ impl<K: Kind> Pool<K> {
         let place = self.queues.get(usize::from(index)).ok_or(EINVAL)?;
         if place.as_ref().is_none() {
             let id = K::queue_id(index).ok_or(EINVAL)?;
-            let queue = KBox::pin_init(Queue::new(dev, id, size), GFP_KERNEL)?;
+            let queue =
+                KBox::pin_init(Queue::new(dev, id, size, self.waiters.clone()), GFP_KERNEL)?;
             place.populate(queue);
         }
         place.as_ref().map(|queue| &**queue).ok_or(EINVAL)
@@ -125,15 +134,31 @@ impl<K: Kind> Pool<K> {
         let active = self.active();
         let mine = irq::current_cpu().as_u32() as usize % active.max(1);
         let mine = self.get(mine).ok_or(EAGAIN)?;
-        if mine.load() < K::CREDIT {
-            if let Some(slot) = Slot::try_take(host, mine) {
+        if !self.waiters.any() {
+            if mine.load() < K::CREDIT {
+                if let Some(slot) = Slot::try_take(host, mine) {
+                    return Ok(slot);
+                }
+            }
+            let idlest = self.iter().min_by_key(|queue| queue.load());
+            if let Some(slot) = idlest.and_then(|queue| Slot::try_take(host, queue)) {
                 return Ok(slot);
             }
         }
-        let idlest = self.iter().min_by_key(|queue| queue.load());
-        if let Some(slot) = idlest.and_then(|queue| Slot::try_take(host, queue)) {
-            return Ok(slot);
+        let look = || self.iter().find_map(Queue::try_acquire);
+        let grant = self.waiters.wait(look, |grant| self.give_back(grant))?;
+        let queue = self.of_grant(grant).ok_or(EAGAIN)?;
+        Ok(Slot::granted(host, queue, grant.cid))
+    }
+
+    /// Returns the queue of a slot.
+    fn of_grant(&self, grant: Grant) -> Option<&Queue<K>> {
+        self.all().find(|queue| queue.id() == grant.queue)
+    }
+
+    fn give_back(&self, grant: Grant) {
+        if let Some(queue) = self.of_grant(grant) {
+            queue.release(grant.cid);
         }
-        Slot::take(host, mine)
     }
 }

@@ -30,6 +30,7 @@ use kernel::{
             dma_mb,
             Read, //
         },
+        Arc,
         SpinLockIrq, //
     },
     time::{
@@ -45,15 +46,16 @@ use crate::{
         Layout,
         SlotMemory, //
     },
-    kapi::wait::{
-        Completion,
-        Semaphore, //
-    },
+    kapi::wait::Completion,
     ring,
     slot::{
         Notify,
         Outcome,
         Table, //
+    },
+    waiters::{
+        Grant,
+        Waiters, //
     },
     wire::{
         Cid,
@@ -129,9 +131,8 @@ pub(crate) struct Queue<K: Kind> {
     state: SpinLockIrq<State<K>>,
     /// Signalled when the command of the slot ended, one for each slot.
     done: KVec<Pin<KBox<Completion>>>,
-    /// Wakes callers that were granted a slot, in the order they came.
-    #[pin]
-    grants: Semaphore,
+    /// Who waits for a slot of this queue, among others.
+    waiters: Arc<Waiters>,
     /// Data memory, one for each slot; none for a queue that carries no data.
     memory: KVec<SlotMemory>,
     /// Slots in use; a hint for the choice of a queue.
@@ -174,11 +175,14 @@ pub(crate) trait Host {
 }
 
 impl<K: Kind> Queue<K> {
-    /// Allocates a queue with rings of `entries` entries, which does not accept commands yet.
+    /// Allocates a queue with rings of `size` entries, which does not accept commands yet.
+    ///
+    /// Slots that come back go to `waiters` first.
     pub(crate) fn new<'a>(
         dev: &'a Device<Bound>,
         id: QueueId,
         size: ring::Size,
+        waiters: Arc<Waiters>,
     ) -> impl PinInit<Self, Error> + 'a {
         pin_init::pin_init_scope(move || {
             let count = size.slots();
@@ -194,6 +198,7 @@ impl<K: Kind> Queue<K> {
                     slots.push(SlotMemory::new(dev, K::LAYOUT)?, GFP_KERNEL)?;
                 }
             }
+            waiters.add_slots(usize::from(count))?;
             let state = State {
                 accepting: false,
                 sq: ring::Submission::new(size),
@@ -207,7 +212,7 @@ impl<K: Kind> Queue<K> {
                 cq: Coherent::zeroed_slice(dev, entries, GFP_KERNEL)?,
                 state <- new_spinlock_irq!(state, "azihsm_queue"),
                 done,
-                grants <- Semaphore::new(0),
+                waiters,
                 memory: slots,
                 load: Atomic::new(0),
                 polled: Atomic::new(false),
@@ -236,14 +241,14 @@ impl<K: Kind> Queue<K> {
         self.size
     }
 
-    /// Returns the data memory of a slot.
-    pub(crate) fn memory(&self, cid: Cid) -> Option<&SlotMemory> {
-        self.memory.get(cid.index())
-    }
-
     /// Returns whether completions raise no interrupt and have to be looked for.
     pub(crate) fn is_polled(&self) -> bool {
         self.polled.load(Relaxed)
+    }
+
+    /// Returns the data memory of a slot.
+    pub(crate) fn memory(&self, cid: Cid) -> Option<&SlotMemory> {
+        self.memory.get(cid.index())
     }
 
     /// Forgets what the rings held, so that the device can be told of the queue anew.
@@ -275,50 +280,52 @@ impl<K: Kind> Queue<K> {
     }
 
     /// Takes a slot if one is free.
-    pub(crate) fn try_acquire(&self) -> Option<Cid> {
+    ///
+    /// To be called only if nobody waits, or by who does.
+    pub(crate) fn try_acquire(&self) -> Option<Grant> {
         let mut state = self.state.lock();
-        let cid = state.table.acquire();
+        let cid = state.table.acquire()?;
         self.note_load(&state);
-        cid
+        Some(Grant {
+            queue: self.id,
+            cid,
+        })
     }
 
-    /// Takes a slot, waiting for one behind those that came first.
+    /// Takes a slot, waiting for one behind those that came first; for a queue that has its waiters
+    /// for itself.
     ///
-    /// Returns [`EINTR`] if the caller was killed.
-    pub(crate) fn acquire(&self) -> Result<Cid> {
-        {
-            let mut state = self.state.lock();
-            if let Some(cid) = state.table.acquire() {
-                self.note_load(&state);
-                return Ok(cid);
-            }
-            state.table.enqueue();
-        }
-        loop {
-            if let Err(e) = self.grants.down_killable() {
-                let granted = self.state.lock().table.cancel_wait();
-                if let Some(cid) = granted {
-                    self.release(cid);
-                }
-                return Err(e);
-            }
-            // A count without a grant is what a cancelled waiter left behind.
-            if let Some(cid) = self.state.lock().table.take_granted() {
-                return Ok(cid);
+    /// # Errors
+    ///
+    /// [`EINTR`] if the caller was killed.
+    pub(crate) fn acquire(&self) -> Result<Grant> {
+        if !self.waiters.any() {
+            if let Some(grant) = self.try_acquire() {
+                return Ok(grant);
             }
         }
+        self.waiters
+            .wait(|| self.try_acquire(), |grant| self.release(grant.cid))
     }
 
     /// Gives a slot back that has no command at the device.
     pub(crate) fn release(&self, cid: Cid) {
-        let granted = {
-            let mut state = self.state.lock();
-            let granted = state.table.release(cid);
-            self.note_load(&state);
-            granted
-        };
-        if granted {
-            self.grants.up();
+        loop {
+            {
+                let mut state = self.state.lock();
+                if !self.waiters.any() {
+                    state.table.release(cid);
+                    self.note_load(&state);
+                    return;
+                }
+            }
+            let grant = Grant {
+                queue: self.id,
+                cid,
+            };
+            if self.waiters.grant(grant) {
+                return;
+            }
         }
     }
 

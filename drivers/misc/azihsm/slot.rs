@@ -34,8 +34,6 @@ pub(crate) enum Outcome<C> {
 /// State of one slot.
 enum State<C, L> {
     Free,
-    /// Handed to a waiter that has not picked it up yet.
-    Granted,
     /// Owned by a caller (or the reaper) that has no command at the device.
     Owned,
     /// At the device, the caller waits.
@@ -71,10 +69,6 @@ pub(crate) struct Table<C, L> {
     slots: KVec<State<C, L>>,
     /// Free slots; the one used last, whose memory is in the cache, goes out first.
     free: KVec<Cid>,
-    /// Slots in state `Granted`, oldest first.
-    granted: KVec<Cid>,
-    /// Callers that wait for a slot and were not granted one.
-    waiting: usize,
     /// Commands at the device.
     in_flight: usize,
     /// Slots in state `Leftover`.
@@ -94,8 +88,6 @@ impl<C, L> Table<C, L> {
         Ok(Self {
             slots,
             free,
-            granted: KVec::with_capacity(len, GFP_KERNEL)?,
-            waiting: 0,
             in_flight: 0,
             leftovers: 0,
         })
@@ -119,53 +111,13 @@ impl<C, L> Table<C, L> {
         Some(cid)
     }
 
-    /// Announces a caller that waits for a slot to be granted by [`Table::release`].
-    pub(crate) fn enqueue(&mut self) {
-        self.waiting += 1;
-    }
-
-    /// Picks up a granted slot.
-    pub(crate) fn take_granted(&mut self) -> Option<Cid> {
-        let cid = self.granted.remove(0).ok()?;
-        if let Some(slot) = self.get_mut(cid) {
-            *slot = State::Owned;
+    /// Gives an owned slot back.
+    pub(crate) fn release(&mut self, cid: Cid) {
+        if let Some(slot @ State::Owned) = self.get_mut(cid) {
+            *slot = State::Free;
+            // The capacity is that of all slots, so this cannot fail.
+            let _ = self.free.push_within_capacity(cid);
         }
-        Some(cid)
-    }
-
-    /// Ends the wait of a caller that gave up.
-    ///
-    /// Returns the slot that was granted meanwhile if no other waiter is left to take it; the
-    /// caller releases it.
-    pub(crate) fn cancel_wait(&mut self) -> Option<Cid> {
-        if self.waiting > 0 {
-            self.waiting -= 1;
-            None
-        } else {
-            self.take_granted()
-        }
-    }
-
-    /// Gives an owned slot back. Returns `true` if it was granted to a waiter, who has to be
-    /// woken.
-    pub(crate) fn release(&mut self, cid: Cid) -> bool {
-        let grant = self.waiting > 0;
-        let Some(slot) = self.get_mut(cid) else {
-            return false;
-        };
-        if !matches!(slot, State::Owned) {
-            return false;
-        }
-        *slot = if grant { State::Granted } else { State::Free };
-        let list = if grant {
-            self.waiting -= 1;
-            &mut self.granted
-        } else {
-            &mut self.free
-        };
-        // The capacity is that of all slots, so this cannot fail.
-        let _ = list.push_within_capacity(cid);
-        grant
     }
 
     /// Notes that the command of an owned slot goes to the device.
@@ -296,7 +248,7 @@ mod tests {
         assert!(t.acquire() == Some(cid(1)));
         assert!(t.acquire() == Some(cid(2)));
         assert!(t.acquire().is_none());
-        assert!(!t.release(cid(1)));
+        t.release(cid(1));
         assert!(t.acquire() == Some(cid(1)));
         Ok(())
     }
@@ -341,7 +293,7 @@ mod tests {
         let c = t.acquire().ok_or(EINVAL)?;
         t.submit(c, now());
         assert!(t.leave(c, 42).is_none());
-        assert!(!t.release(c));
+        t.release(c);
         assert!(t.acquire().is_none());
         assert!(t.take_leftover().is_none());
         assert!(t.finish(c, Outcome::Aborted) == Notify::Reaper);
@@ -358,33 +310,7 @@ mod tests {
         t.submit(c, now());
         t.finish(c, Outcome::Completed(5));
         assert!(t.leave(c, 42) == Some((Outcome::Completed(5), 42)));
-        assert!(!t.release(c));
-        assert_eq!(t.available(), 1);
-        Ok(())
-    }
-
-    #[test]
-    fn waiters_are_served_before_newcomers() -> Result {
-        let mut t = Slots::new(1)?;
-        let c = t.acquire().ok_or(EINVAL)?;
-        t.enqueue();
-        assert!(t.release(c));
-        assert!(t.acquire().is_none());
-        assert!(t.take_granted() == Some(c));
-        assert!(!t.release(c));
-        Ok(())
-    }
-
-    #[test]
-    fn a_cancelled_waiter_returns_its_grant() -> Result {
-        let mut t = Slots::new(1)?;
-        let c = t.acquire().ok_or(EINVAL)?;
-        t.enqueue();
-        assert!(t.cancel_wait().is_none());
-        t.enqueue();
-        assert!(t.release(c));
-        assert!(t.cancel_wait() == Some(c));
-        assert!(!t.release(c));
+        t.release(c);
         assert_eq!(t.available(), 1);
         Ok(())
     }

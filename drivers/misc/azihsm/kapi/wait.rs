@@ -202,6 +202,12 @@ impl Semaphore {
         }
     }
 
+    /// Takes a unit, waiting uninterruptibly for one if there is none.
+    pub(crate) fn down(&self) {
+        // SAFETY: By the type invariant `inner` is initialised.
+        unsafe { bindings::down(self.inner.get()) };
+    }
+
     /// Takes a unit if one is free; returns whether it did.
     ///
     /// Callable from any context.
