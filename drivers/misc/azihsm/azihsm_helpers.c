@@ -12,6 +12,7 @@
 #include <linux/highmem.h>
 #include <linux/idr.h>
 #include <linux/module.h>
+#include <linux/pci.h>
 #include <linux/pid.h>
 #include <linux/sched/signal.h>
 #include <linux/semaphore.h>
@@ -91,6 +92,26 @@ int azihsm_dev_to_node(struct device *dev)
 	return dev_to_node(dev);
 }
 
+int azihsm_pci_enable_sriov(struct pci_dev *pdev, int num)
+{
+	return pci_enable_sriov(pdev, num);
+}
+
+void azihsm_pci_disable_sriov(struct pci_dev *pdev)
+{
+	pci_disable_sriov(pdev);
+}
+
+int azihsm_pci_num_vf(struct pci_dev *pdev)
+{
+	return pci_num_vf(pdev);
+}
+
+int azihsm_pci_vfs_assigned(struct pci_dev *pdev)
+{
+	return pci_vfs_assigned(pdev);
+}
+
 /*
  * Module parameters. The Rust module! macro can only make parameters that
  * sysfs does not show, so they live here and Rust reads them through the
@@ -120,7 +141,7 @@ MODULE_PARM_DESC(pf_res_cnt,
 static bool pf_lvl2_abort_enabled = true;
 module_param(pf_lvl2_abort_enabled, bool, 0444);
 MODULE_PARM_DESC(pf_lvl2_abort_enabled,
-		 "Allow a subsystem reset from the physical function (default Y)");
+		 "Let the driver reset the controller of the physical function (default Y)");
 
 static unsigned int log_mask = 1;
 module_param(log_mask, uint, 0644);

@@ -15,6 +15,7 @@ struct device;
 struct ida;
 struct inode;
 struct page;
+struct pci_dev;
 struct pid;
 struct semaphore;
 
@@ -47,6 +48,12 @@ bool azihsm_access_ok(unsigned long addr, unsigned long len);
 unsigned int azihsm_num_online_cpus(void);
 const struct cpumask *azihsm_cpumask_of(unsigned int cpu);
 int azihsm_dev_to_node(struct device *dev);
+
+/* kapi/pci/sriov.rs */
+int azihsm_pci_enable_sriov(struct pci_dev *pdev, int num);
+void azihsm_pci_disable_sriov(struct pci_dev *pdev);
+int azihsm_pci_num_vf(struct pci_dev *pdev);
+int azihsm_pci_vfs_assigned(struct pci_dev *pdev);
 
 /* kapi/params.rs */
 int azihsm_param_abort_timeout_in_sec(void);

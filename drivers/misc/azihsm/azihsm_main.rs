@@ -6,10 +6,10 @@
 //! layers of the driver, calls going down and completions coming up:
 //!
 //! ```text
-//!   front doors   chardev  pci
+//!   front doors   chardev  mgmt  pci
 //!   requests      session  files  control  aes  query  request/
 //!   engine        queue  slot  command  pool  waiters  dma  placement
-//!   controller    controller  lifecycle  admin  recovery  vectors
+//!   controller    controller  lifecycle  admin  recovery  vectors  sriov
 //!   hardware      regs  ring  wire/
 //! ```
 //!
@@ -29,10 +29,12 @@ mod chardev;
 mod command;
 mod control;
 mod controller;
+mod devinfo;
 mod dma;
 mod files;
 mod kapi;
 mod lifecycle;
+mod mgmt;
 mod params;
 mod pci;
 mod placement;
@@ -45,6 +47,7 @@ mod request;
 mod ring;
 mod session;
 mod slot;
+mod sriov;
 mod uapi;
 mod vectors;
 mod waiters;
@@ -52,13 +55,14 @@ mod wire;
 
 /// The loaded module.
 ///
-/// Fields are dropped in this order: the driver unbinds from all functions before their class
-/// goes.
+/// Fields are dropped in this order: the driver unbinds from all functions before the classes of
+/// their nodes go.
 #[pin_data]
 struct Module {
     #[pin]
     driver: driver::Registration<kapi::pci::Adapter<pci::Driver>>,
     nodes: kapi::chrdev::ClassGuard,
+    mgmt_nodes: kapi::chrdev::ClassGuard,
 }
 
 impl InPlaceModule for Module {
@@ -67,6 +71,8 @@ impl InPlaceModule for Module {
             // SAFETY: This is the only registration of the class; the guard is dropped after the
             // driver, whose devices are all that use the class.
             nodes: unsafe { chardev::NODES.register()? },
+            // SAFETY: As above.
+            mgmt_nodes: unsafe { mgmt::NODES.register()? },
             driver <- driver::Registration::new(
                 <LocalModule as kernel::ModuleMetadata>::NAME,
                 module

@@ -7,8 +7,6 @@
 //! the process that opened it.
 
 use kernel::{
-    device,
-    fmt,
     prelude::*,
     sync::Arc,
     uaccess::{
@@ -19,6 +17,7 @@ use kernel::{
 
 use crate::{
     controller::Controller,
+    devinfo,
     files::FileSession,
     kapi::{
         chrdev,
@@ -26,14 +25,12 @@ use crate::{
         uaccess, //
     },
     lifecycle::State,
-    query::VERSION,
     recovery::ResetError,
     request::aes::Mode,
     uapi::{
         self,
         Aes,
         CpCmd,
-        DevInfo,
         Ext,
         Hdr,
         Query,
@@ -42,9 +39,6 @@ use crate::{
         ResetStatus, //
     }, //
 };
-
-/// Bytes of [`DevInfo`] that are transferred: all but its last padding byte.
-const DEV_INFO_LEN: usize = size_of::<DevInfo>() - 1;
 
 /// The class of the device nodes, and their names.
 pub(crate) static NODES: chrdev::Class = chrdev::Class::new(c"azihsm-hsm", c"azihsm", 1040);
@@ -151,33 +145,9 @@ fn dev_info(controller: Option<&Controller<'_>>, user: UserPtr) -> Result {
     let controller = present(controller)
         .and_then(|c| c.refusal().map(|()| c))
         .map_err(|refusal| refusal.errno)?;
-    let mut bytes = [0; size_of::<DevInfo>()];
-    let (transferred, _) = bytes.split_at_mut(DEV_INFO_LEN);
-    UserSlice::new(user, DEV_INFO_LEN)
-        .reader()
-        .read_slice(transferred)?;
-    let mut info: DevInfo = zerocopy::transmute!(bytes);
-    // CAST: The structure is small.
-    if info.argsz < size_of::<DevInfo>() as u32 {
-        return Err(EINVAL);
-    }
-
-    let known = controller.info()?;
-    info.ctrl_id = known.identity.ctrl.0;
-    info.pci_info = [0; 33];
-    put_name(&mut info.pci_info, controller.pdev.as_ref());
-    info.serial_num = terminated(known.identity.serial.bytes());
-    info.model_num = [0; 5];
-    info.firmware_rev = terminated(known.identity.firmware.bytes());
-    info.driver_rev = [0; 16];
-    put_version(&mut info.driver_rev);
-    info.device_entropy = known.entropy;
-
-    let bytes: [u8; size_of::<DevInfo>()] = zerocopy::transmute!(info);
-    let (transferred, _) = bytes.split_at(DEV_INFO_LEN);
-    UserSlice::new(user, DEV_INFO_LEN)
-        .writer()
-        .write_slice(transferred)
+    let mut info = devinfo::read(user)?;
+    devinfo::fill(&mut info, controller)?;
+    devinfo::write(user, info)
 }
 
 fn query(controller: Option<&Controller<'_>>, user: UserPtr) -> Result {
@@ -196,32 +166,6 @@ fn query(controller: Option<&Controller<'_>>, user: UserPtr) -> Result {
         return Err(EINVAL);
     }
     uaccess::write_struct(user, len, controller.query()?)
-}
-
-/// Puts the version of the driver into `to`, leaving at least one NUL at its end.
-fn put_version(to: &mut [u8; 16]) {
-    let [major, minor, patch] = VERSION;
-    let (text, _) = to.split_at_mut(15);
-    let mut out = kernel::str::Formatter::new(text);
-    // Three numbers of 8 bits fit.
-    let _ = fmt::Write::write_fmt(&mut out, fmt!("{major}.{minor}.{patch}"));
-}
-
-/// Puts the PCI address of `dev` into `to`, leaving at least one NUL at its end.
-fn put_name(to: &mut [u8; 33], dev: &device::Device) {
-    let name = dev.name().to_bytes();
-    for (to, from) in to.iter_mut().take(32).zip(name) {
-        *to = *from;
-    }
-}
-
-/// Returns `bytes` followed by a NUL.
-fn terminated(bytes: &[u8; 32]) -> [u8; 33] {
-    let mut out = [0; 33];
-    for (to, from) in out.iter_mut().zip(bytes) {
-        *to = *from;
-    }
-    out
 }
 
 fn reset(controller: Option<&Controller<'_>>, user: UserPtr) -> Result {
@@ -249,6 +193,9 @@ fn run_reset(controller: Option<&Controller<'_>>, cmd: &Reset) -> (ResetStatus, 
     let Some(kind) = cmd.kind() else {
         return (ResetStatus::BadType, Err(EINVAL));
     };
+    if !controller.may_reset() {
+        return (ResetStatus::NotSupported, Err(EOPNOTSUPP));
+    }
     match controller.reset_and_wait(kind) {
         Ok(()) => (ResetStatus::Done, Ok(())),
         Err(ResetError::State(state)) => refused(state),

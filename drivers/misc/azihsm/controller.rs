@@ -10,7 +10,7 @@
 //!
 //! 1. `files.open`, `files.unflushed`
 //! 2. `recovery.wanted`
-//! 3. `info`
+//! 3. `info`, `sriov.counts`
 //! 4. a file's session ([`FileSession`](crate::files::FileSession))
 //! 5. a queue's state ([`Queue`]), also taken in interrupt handlers
 //! 6. who waits for slots ([`Waiters`]); never together with the one before
@@ -72,6 +72,7 @@ use crate::{
         VS, //
     },
     ring,
+    sriov::Sriov,
     uapi::{
         Ext,
         Refusal,
@@ -87,7 +88,6 @@ use crate::{
             MAX_AES_QUEUES,
             MAX_CONTROL_QUEUES, //
         },
-        Class,
         QueueId, //
     },
 };
@@ -129,6 +129,9 @@ pub(crate) struct Controller<'bound> {
     gcm_workaround: Atomic<bool>,
     #[pin]
     info: Mutex<Option<Info>>,
+    /// Physical or virtual function, and the resources of the latter.
+    #[pin]
+    pub(crate) sriov: Sriov,
     /// Open files.
     #[pin]
     pub(crate) files: Files,
@@ -179,6 +182,7 @@ impl<'bound> Controller<'bound> {
                 vectors: SetOnce::new(),
                 gcm_workaround: Atomic::new(false),
                 info <- new_mutex!(None, "azihsm_info"),
+                sriov <- Sriov::new(pdev),
                 files <- Files::new(),
                 recovery <- Recovery::new(work::Queue::new(c"azihsm")?),
             }? Error))
@@ -216,6 +220,10 @@ impl<'bound> Controller<'bound> {
     pub(crate) fn not_accepted(&self, errno: Error) -> Refusal {
         match self.refusal() {
             Err(refusal) => refusal,
+            // The function owns no resources.
+            Ok(()) if errno == EAGAIN && self.control.active() == 0 => {
+                Refusal::new(EAGAIN, Ext::NOT_READY)
+            }
             // The queue is about to be reset, or back already.
             Ok(()) if errno == EAGAIN => Refusal::new(EAGAIN, Ext::ABORT_IN_PROGRESS),
             Ok(()) => Refusal::new(errno, Ext::OK),
@@ -321,14 +329,12 @@ impl<'bound> Controller<'bound> {
         let identity = self.identify()?;
         (&self.registers).update(CC, CC::with_entry_sizes);
 
-        let control = self.queue_count(Class::Control).inspect_err(|e| {
-            dev_err!(
-                self.pdev,
-                "no control-path queues ({:?}): does the function own resources?\n",
-                e
-            )
-        })?;
-        let fast = self.queue_count(Class::Aes)?;
+        self.settle_resources(identity.ctrl);
+        let (control, fast) = self.queue_counts(identity.ctrl)?;
+        if control.usable == 0 {
+            // With its last resource a function loses its sessions.
+            self.files.forget_sessions();
+        }
         let split = self.vectors.as_ref().ok_or(EINVAL)?;
         let cap = self.capability()?;
         let mqes = cap.max_entries();

@@ -150,6 +150,15 @@ impl Files {
             unflushed <- new_mutex!(KVec::new(), "azihsm_unflushed"),
         })
     }
+
+    /// Forgets all sessions: the device holds none of them any more, and will give their ids to
+    /// others.
+    pub(crate) fn forget_sessions(&self) {
+        for file in self.open.lock().iter() {
+            file.guarded.lock().slot.forget();
+        }
+        self.unflushed.lock().clear();
+    }
 }
 
 impl Controller<'_> {

@@ -36,3 +36,19 @@ pub(crate) fn control_entries() -> u32 {
 pub(crate) fn aes_entries() -> u32 {
     entries(params::num_aes_slots())
 }
+
+/// Most resources that the driver asks for on behalf of the physical function.
+const MAX_PF_RESOURCES: u8 = 64;
+
+/// Returns the number of resources that the physical function takes, [`None`] to leave it as it is.
+pub(crate) fn pf_resources() -> Option<u16> {
+    match params::pf_res_cnt() {
+        0 => None,
+        count => Some(u16::from(count.min(MAX_PF_RESOURCES))),
+    }
+}
+
+/// Returns whether the driver may reset the controller of the physical function.
+pub(crate) fn pf_reset_allowed() -> bool {
+    params::pf_lvl2_abort_enabled()
+}

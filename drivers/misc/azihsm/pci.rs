@@ -17,6 +17,7 @@ use crate::{
     controller::Controller,
     kapi,
     lifecycle::State,
+    mgmt,
     recovery::Works,
     regs,
     vectors::Vectors, //
@@ -34,6 +35,8 @@ const BARS: [u32; 3] = [0, 2, 4];
 /// runs by itself any more, then memory goes, then the device is disabled.
 #[pin_data]
 pub(crate) struct Function<'bound> {
+    /// Of a physical function only.
+    mgmt: Option<kapi::chrdev::Registration<'bound, mgmt::Node>>,
     node: kapi::chrdev::Registration<'bound, chardev::Node>,
     works: Works<'bound>,
     vectors: Vectors<'bound>,
@@ -119,19 +122,51 @@ impl pci::Driver for Driver {
                     }
                     .inspect_err(|_| controller.remove())?
                 },
+                mgmt: {
+                    // SAFETY: `controller` is initialised, pinned with `Function`, and dropped
+                    // after `mgmt`, the only one to get the reference.
+                    let controller: &'bound Controller<'bound> =
+                        unsafe { &*core::ptr::from_ref(&*controller) };
+                    let register = || {
+                        // SAFETY: `Function` owns the registration and is never leaked.
+                        unsafe {
+                            kapi::chrdev::Registration::new(
+                                pdev.as_ref(),
+                                &mgmt::NODES,
+                                controller,
+                            )
+                        }
+                    };
+                    controller
+                        .is_physfn()
+                        .then(register)
+                        .transpose()
+                        .inspect_err(|_| controller.remove())?
+                },
             }))
         })
     }
 
-    fn unbind<'bound>(_pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Function<'bound>>) {
+    fn unbind<'bound>(pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Function<'bound>>) {
+        // Those that guests use stay, and with them what the device gave them.
+        let _ = this.controller.remove_vfs(pdev);
         this.controller.remove();
     }
 }
 
 #[vtable]
 impl kapi::pci::Callbacks for Driver {
-    fn shutdown<'bound>(_pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Function<'bound>>) {
+    fn shutdown<'bound>(pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Function<'bound>>) {
+        let _ = this.controller.remove_vfs(pdev);
         this.controller.remove();
+    }
+
+    fn sriov_configure<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        this: Pin<&Function<'bound>>,
+        num_vfs: u32,
+    ) -> Result<u32> {
+        this.controller.configure_vfs(pdev, num_vfs)
     }
 }
 

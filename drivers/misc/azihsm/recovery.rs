@@ -241,6 +241,13 @@ impl Controller<'_> {
 
     fn reset(&self, kind: ResetKind) -> Result {
         self.quiesce(kind)?;
+        if !self.may_reset() {
+            dev_err!(
+                self.pdev,
+                "the driver may not reset the physical function (pf_lvl2_abort_enabled)\n"
+            );
+            return Err(EPERM);
+        }
         self.bring_up().inspect_err(|_| {
             self.cut_off();
             self.end_all();

@@ -279,6 +279,17 @@ impl Slot {
         self.0 = State::Released { flush, users };
         None
     }
+
+    /// Forgets the session of the file: the device holds it no longer.
+    ///
+    /// No command may be at the device. The ends of those that were may still be reported.
+    pub(crate) fn forget(&mut self) {
+        self.0 = match self.0 {
+            State::Open { .. } | State::Closing { .. } => State::Empty,
+            State::Released { users, .. } => State::Released { flush: None, users },
+            state @ (State::Empty | State::Opening) => state,
+        };
+    }
 }
 
 #[kunit_tests(azihsm_session)]
@@ -617,6 +628,40 @@ mod tests {
         let ticket = begin(&mut slot, Kind::Close)?;
         assert_eq!(slot.release(), None);
         assert_eq!(slot.complete(ticket, None, false), Effect::Flush(ID));
+        Ok(())
+    }
+
+    #[test]
+    fn a_session_that_the_device_lost_is_forgotten() -> Result {
+        // Idle, in use, and being closed: the ends of commands are reported late, and change
+        // nothing.
+        let mut slot = open()?;
+        slot.forget();
+        assert_eq!(slot.session(), None);
+        assert_eq!(slot.release(), None);
+
+        for kind in [Kind::InSession, Kind::Close] {
+            let mut slot = open()?;
+            let ticket = begin(&mut slot, kind)?;
+            slot.forget();
+            assert_eq!(slot.session(), None);
+            assert_eq!(slot.complete(ticket, None, true), Effect::None);
+            assert_eq!(slot.release(), None);
+        }
+
+        // A closed file has nothing to flush any more.
+        let mut slot = open()?;
+        let ticket = begin(&mut slot, Kind::InSession)?;
+        assert_eq!(slot.release(), None);
+        slot.forget();
+        assert_eq!(slot.complete(ticket, None, false), Effect::None);
+
+        // An open that is outstanding goes on.
+        let mut slot = Slot::new();
+        let ticket = begin(&mut slot, Kind::Open)?;
+        slot.forget();
+        let effect = slot.complete(ticket, Some(&reply(Kind::Open)), true);
+        assert_eq!(effect, Effect::Opened(SESSION));
         Ok(())
     }
 }

@@ -182,6 +182,8 @@ pub(crate) enum ResetStatus {
     Failed = 3,
     /// No such kind of reset.
     BadType = 4,
+    /// The administrator does not allow resets of this function.
+    NotSupported = 6,
 }
 
 /// AES-GCM parameters.
@@ -317,6 +319,8 @@ macro_rules! user_struct {
         unsafe impl kernel::transmute::AsBytes for $name {}
     )* };
 }
+
+pub(crate) mod mgmt;
 
 user_struct! {
     Hdr: 16,

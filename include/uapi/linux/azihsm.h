@@ -131,6 +131,7 @@ struct azihsm_dev_info {
 #define AZIHSM_RESET_BAD_STATE		2
 #define AZIHSM_RESET_FAILED		3
 #define AZIHSM_RESET_BAD_TYPE		4
+#define AZIHSM_RESET_NOT_SUPPORTED	6	/* the administrator forbids it */
 
 /**
  * struct azihsm_reset - reset the function
@@ -349,6 +350,39 @@ struct azihsm_query {
 /* Size of the first version of struct azihsm_query. */
 #define AZIHSM_QUERY_SIZE_VER0	96
 
+/* azihsm_res_cnt.status */
+#define AZIHSM_MGMT_OK		0
+#define AZIHSM_MGMT_NO_VFS	1	/* there are no virtual functions */
+#define AZIHSM_MGMT_VF_INDEX	2	/* there is none with this number */
+#define AZIHSM_MGMT_SET_FAILED	4	/* the device did not set the number */
+#define AZIHSM_MGMT_GET_FAILED	7	/* the device did not say the number */
+
+/**
+ * struct azihsm_res_cnt - number of resources of a virtual function
+ * @argsz: size of the structure in bytes, at least 12
+ * @vf_idx: virtual function, counted from 0; its controller id is one more
+ * @res_cnt: number of resources, in to set and out to get
+ * @status: result, AZIHSM_MGMT_*
+ */
+struct azihsm_res_cnt {
+	__u32 argsz;
+	__u16 vf_idx;
+	__u16 res_cnt;
+	__u32 status;
+};
+
+/**
+ * struct azihsm_vf_count - number of virtual functions
+ * @argsz: size of the structure in bytes, at least 8
+ * @vf_count: number of virtual functions that exist
+ * @pad: padding, neither read nor written
+ */
+struct azihsm_vf_count {
+	__u32 argsz;
+	__u16 vf_count;
+	__u16 pad;
+};
+
 /* ioctls of /dev/azihsm<N> */
 #define AZIHSM_IOC_CP_CMD	_IOWR(AZIHSM_IOC_MAGIC, 0x03, struct azihsm_cp_cmd)
 #define AZIHSM_IOC_DEV_INFO	_IOWR(AZIHSM_IOC_MAGIC, 0x04, struct azihsm_dev_info)
@@ -357,6 +391,16 @@ struct azihsm_query {
 #define AZIHSM_IOC_AES_GCM	_IOWR(AZIHSM_IOC_MAGIC, 0x0c, struct azihsm_aes)
 /* The size in the number is not looked at: azihsm_query.size counts. */
 #define AZIHSM_IOC_QUERY	_IOWR(AZIHSM_IOC_MAGIC, 0x20, struct azihsm_query)
+
+/* ioctls of /dev/azihsm-mgmt<N> */
+#define AZIHSM_MGMT_IOC_SET_RES_CNT	\
+	_IOWR(AZIHSM_MGMT_IOC_MAGIC, 0x02, struct azihsm_res_cnt)
+#define AZIHSM_MGMT_IOC_GET_RES_CNT	\
+	_IOWR(AZIHSM_MGMT_IOC_MAGIC, 0x03, struct azihsm_res_cnt)
+#define AZIHSM_MGMT_IOC_VF_COUNT	\
+	_IOWR(AZIHSM_MGMT_IOC_MAGIC, 0x04, struct azihsm_vf_count)
+#define AZIHSM_MGMT_IOC_DEV_INFO	\
+	_IOWR(AZIHSM_MGMT_IOC_MAGIC, 0x05, struct azihsm_dev_info)
 
 /* azihsm_cp_cmd.extended_status */
 #define AZIHSM_EXT_NO_MEMORY		1

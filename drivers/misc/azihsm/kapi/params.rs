@@ -44,7 +44,7 @@ pub(crate) fn pf_res_cnt() -> u8 {
     ffi::azihsm_param_pf_res_cnt()
 }
 
-/// Returns whether the physical function may reset the whole subsystem.
+/// Returns whether the driver may reset the controller of the physical function.
 pub(crate) fn pf_lvl2_abort_enabled() -> bool {
     ffi::azihsm_param_pf_lvl2_abort_enabled()
 }

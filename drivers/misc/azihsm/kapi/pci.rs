@@ -4,6 +4,16 @@
 //!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
+mod sriov;
+
+pub(crate) use self::sriov::{
+    disable_sriov,
+    enable_sriov,
+    is_physfn,
+    num_vf,
+    vfs_assigned, //
+};
+
 use core::marker::PhantomData;
 
 use kernel::{
@@ -376,16 +386,6 @@ pub(crate) fn set_master(pdev: &pci::Device<Bound>) {
 pub(crate) fn clear_master(pdev: &pci::Device<Bound>) {
     // SAFETY: The device is valid.
     unsafe { bindings::pci_clear_master(as_raw(pdev)) };
-}
-
-/// Returns whether the device is a physical function: whether it has the SR-IOV capability, be it in
-/// use or not.
-pub(crate) fn is_physfn(pdev: &pci::Device) -> bool {
-    // CAST: A small positive constant.
-    const SRIOV: c_int = bindings::PCI_EXT_CAP_ID_SRIOV as c_int;
-
-    // SAFETY: The device is valid.
-    unsafe { bindings::pci_find_ext_capability(as_raw(pdev), SRIOV) != 0 }
 }
 
 /// Returns the device's address, as `dddd:bb:dd.f`.

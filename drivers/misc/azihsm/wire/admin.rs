@@ -12,6 +12,7 @@ use zerocopy::little_endian::{
 use super::{
     Cid,
     Class,
+    CtrlId,
     QueueId,
     Route, //
 };
@@ -26,6 +27,8 @@ mod opcode {
     pub(super) const IDENTIFY: u8 = 0x06;
     pub(super) const SET_FEATURE: u8 = 0x09;
     pub(super) const GET_FEATURE: u8 = 0x0a;
+    pub(super) const SET_RESOURCES: u8 = 0xc3;
+    pub(super) const GET_RESOURCES: u8 = 0xc4;
 }
 
 /// Identify: controller data structure.
@@ -107,6 +110,24 @@ pub(crate) enum Command {
         /// Feature to read.
         feature: Feature,
     },
+    /// Sets the number of resources that a function owns. Only the physical function may do so.
+    SetResources {
+        /// The function. An enabled virtual function is disabled by it.
+        ctrl: CtrlId,
+        /// New number.
+        count: u16,
+    },
+    /// Reads the number of resources that a function owns; see [`resource_count`].
+    GetResources {
+        /// The function.
+        ctrl: CtrlId,
+    },
+}
+
+/// Returns the number of resources in the reply `value` to [`Command::GetResources`].
+pub(crate) fn resource_count(value: u32) -> u16 {
+    // CAST: The upper half is not part of the number.
+    value as u16
 }
 
 impl Command {
@@ -155,6 +176,13 @@ impl Command {
             Self::Identify { page } => (opcode::IDENTIFY, page, CNS_CONTROLLER, 0),
             Self::SetFeature { feature, value } => (opcode::SET_FEATURE, 0, feature.id(), value),
             Self::GetFeature { feature } => (opcode::GET_FEATURE, 0, feature.id(), 0),
+            Self::SetResources { ctrl, count } => (
+                opcode::SET_RESOURCES,
+                0,
+                u32::from(ctrl.0),
+                u32::from(count),
+            ),
+            Self::GetResources { ctrl } => (opcode::GET_RESOURCES, 0, u32::from(ctrl.0), 0),
         };
         Sqe {
             opcode,
@@ -407,7 +435,17 @@ mod tests {
     }
 
     #[test]
-    fn resources_are_counted() {}
+    fn resources_are_counted() {
+        let ctrl = CtrlId(64);
+        assert!(is(Command::GetResources { ctrl }, 0xc4, 0, 64, 0));
+        let set = |count| Command::SetResources { ctrl, count };
+        assert!(is(set(0), 0xc3, 0, 64, 0));
+        assert!(is(set(65), 0xc3, 0, 64, 65));
+        // The number is not checked here, but it does not spill into other fields either.
+        assert!(is(set(u16::MAX), 0xc3, 0, 64, 0xffff));
+        assert_eq!(resource_count(65), 65);
+        assert_eq!(resource_count(0xffff_0000), 0);
+    }
 
     fn cqe(bytes: [u8; 16]) -> Cqe {
         zerocopy::transmute!(bytes)

@@ -163,12 +163,18 @@ impl Identity {
 pub(crate) struct QueueCount {
     /// What the device grants.
     pub(crate) granted: u32,
-    /// What the driver may use, at least 1.
+    /// What the driver may use.
     pub(crate) usable: u16,
 }
 
 impl QueueCount {
-    /// Reads the reply `value` to a queue count feature of `class`.
+    /// What a function has that owns no resources. The device cannot say so in the reply.
+    pub(crate) const NONE: Self = Self {
+        granted: 0,
+        usable: 0,
+    };
+
+    /// Reads the reply `value` to a queue count feature of `class`. There is at least one.
     pub(crate) fn new(class: Class, value: u32) -> Self {
         let max = match class {
             Class::Admin => 1,
