@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A physical function whose controller the driver may not reset: the module
+ * was loaded with pf_lvl2_abort_enabled=0.
+ */
+#include <stdio.h>
+#include <sys/ioctl.h>
+
+#include "lib/harness.h"
+#include "lib/vf.h"
+
+#define PARAMETER	"/sys/module/azihsm/parameters/pf_lvl2_abort_enabled"
+
+/* The result of a reset ioctl; the status goes to @status. */
+static int reset(int fd, __u32 type, __u32 *status)
+{
+	struct azihsm_reset arg = {
+		.hdr.size = sizeof(arg),
+		.abort_type = type,
+		.abort_sts = ~0,
+	};
+	int ret = ioctl(fd, AZIHSM_IOC_RESET, &arg) ? -errno : 0;
+
+	*status = arg.abort_sts;
+	return ret;
+}
+
+FIXTURE(pf_no_reset) {
+	int fd;
+};
+
+FIXTURE_SETUP(pf_no_reset)
+{
+	ASSERT_EQ(0, pf_use_node(pf_address()));
+	self->fd = hsm_open();
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(pf_no_reset)
+{
+	close(self->fd);
+}
+
+/* It is refused, not said to be done; and nothing is disturbed. */
+TEST_F(pf_no_reset, refused)
+{
+	struct azihsm_dev_info before, after;
+	__u32 status;
+
+	ASSERT_EQ(0, hsm_dev_info(self->fd, &before));
+	EXPECT_EQ(-EOPNOTSUPP, reset(self->fd, AZIHSM_RESET_NSSR, &status));
+	EXPECT_EQ(AZIHSM_RESET_NOT_SUPPORTED, status);
+	EXPECT_EQ(-EOPNOTSUPP, reset(self->fd, AZIHSM_RESET_CTRL, &status));
+	EXPECT_EQ(AZIHSM_RESET_NOT_SUPPORTED, status);
+	/* The bytes that are drawn at each initialisation are the same. */
+	ASSERT_EQ(0, hsm_dev_info(self->fd, &after));
+	EXPECT_EQ(0, memcmp(&before, &after, sizeof(before)));
+}
+
+/* What is not a reset at all is told apart before. */
+TEST_F(pf_no_reset, bad_type)
+{
+	__u32 status;
+
+	EXPECT_EQ(-EINVAL, reset(self->fd, 0, &status));
+	EXPECT_EQ(AZIHSM_RESET_BAD_TYPE, status);
+	EXPECT_EQ(-EINVAL, reset(self->fd, 3, &status));
+	EXPECT_EQ(AZIHSM_RESET_BAD_TYPE, status);
+}
+
+/* Virtual functions may be reset all the same. */
+TEST_F_TIMEOUT(pf_no_reset, virtual_function, 60)
+{
+	struct vf vf;
+
+	ASSERT_EQ(0, pf_set_vfs(1));
+	ASSERT_EQ(0, vf_start(&vf, 0, 1));
+	EXPECT_EQ(0, hsm_reset(vf.fd, AZIHSM_RESET_NSSR));
+	EXPECT_EQ(0, hsm_reset(vf.fd, AZIHSM_RESET_CTRL));
+	ASSERT_EQ(0, vf_prepare(&vf));
+	EXPECT_NO_COMPLAINT(vf_encrypt(&vf, 4096));
+	vf_close(&vf);
+	ASSERT_EQ(0, pf_set_vfs(0));
+}
+
+int main(int argc, char **argv)
+{
+	FILE *file = fopen(PARAMETER, "r");
+	int allowed = file ? fgetc(file) : EOF;
+
+	if (!pf_mgmt_name() || allowed != 'N') {
+		ksft_print_header();
+		ksft_exit_skip("no physical function that may not be reset\n");
+	}
+	fclose(file);
+	return test_harness_run(argc, argv);
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What happens to virtual functions, and to their neighbours: they are shrunk
+ * at work, unbound, and their physical function is reset and unbound.
+ */
+#include <pthread.h>
+#include <stdio.h>
+
+#include "lib/harness.h"
+#include "lib/vf.h"
+
+#define VFS	2
+
+FIXTURE(sriov_events) {
+	int mgmt;
+	struct vf vf[VFS];
+};
+
+FIXTURE_SETUP(sriov_events)
+{
+	self->mgmt = pf_mgmt_open();
+	ASSERT_LE(0, self->mgmt);
+	for (unsigned int i = 0; i < VFS; i++)
+		self->vf[i].fd = -1;
+	ASSERT_EQ(0, pf_set_vfs(VFS));
+}
+
+FIXTURE_TEARDOWN(sriov_events)
+{
+	for (unsigned int i = 0; i < VFS; i++)
+		vf_close(&self->vf[i]);
+	close(self->mgmt);
+}
+
+/* What a thread does on a function until it is told to stop. */
+struct load {
+	const struct vf *vf;
+	bool stop;
+	unsigned long good;
+	const char *why;
+};
+
+static void *load(void *arg)
+{
+	struct load *l = arg;
+
+	while (!__atomic_load_n(&l->stop, __ATOMIC_RELAXED) && !l->why) {
+		l->why = vf_encrypt(l->vf, 2048);
+		if (!l->why)
+			__atomic_add_fetch(&l->good, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static unsigned long load_good(struct load *l)
+{
+	return __atomic_load_n(&l->good, __ATOMIC_RELAXED);
+}
+
+/* Waits until the load did some more. */
+static bool load_goes_on(struct load *l)
+{
+	unsigned long before = load_good(l);
+
+	for (int ms = 0; ms < PF_PATIENCE_MS; ms += 20) {
+		if (load_good(l) > before + 2)
+			return true;
+		usleep(20000);
+	}
+	return false;
+}
+
+TEST_F_TIMEOUT(sriov_events, shrunk_at_work, 120)
+{
+	struct vf *a = &self->vf[0], *b = &self->vf[1];
+	struct load loads[VFS] = { { .vf = a }, { .vf = b } };
+	pthread_t threads[VFS];
+
+	ASSERT_EQ(0, vf_start(a, 0, 4));
+	ASSERT_EQ(0, vf_start(b, 1, 2));
+	for (unsigned int i = 0; i < VFS; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, load,
+					    &loads[i]));
+	EXPECT_TRUE(load_goes_on(&loads[0]));
+	EXPECT_TRUE(load_goes_on(&loads[1]));
+
+	ASSERT_EQ(0, mgmt_set_resources(self->mgmt, 0, 1, NULL));
+	/* Whoever used the function is told, soon. */
+	pthread_join(threads[0], NULL);
+	EXPECT_NE(NULL, loads[0].why);
+	EXPECT_TRUE(load_goes_on(&loads[1]));
+	/* It is back with what it was left. */
+	ASSERT_EQ(0, vf_use(0));
+	ASSERT_EQ(0, vf_wait_usable());
+	EXPECT_EQ(1, mgmt_get_resources(self->mgmt, 0, NULL));
+	ASSERT_EQ(0, vf_prepare(a));
+	EXPECT_NO_COMPLAINT(vf_encrypt(a, 70000));
+	/* And grows again. */
+	ASSERT_EQ(0, vf_give(0, 4));
+	ASSERT_EQ(0, vf_prepare(a));
+	EXPECT_NO_COMPLAINT(vf_encrypt(a, 70000));
+
+	EXPECT_TRUE(load_goes_on(&loads[1]));
+	__atomic_store_n(&loads[1].stop, true, __ATOMIC_RELAXED);
+	pthread_join(threads[1], NULL);
+	EXPECT_EQ(NULL, loads[1].why) {
+		TH_LOG("%s", loads[1].why);
+	}
+}
+
+/* The controller of the physical function is reset: no other's business. */
+TEST_F_TIMEOUT(sriov_events, pf_controller_reset, 120)
+{
+	static const __u32 kinds[] = { AZIHSM_RESET_NSSR, AZIHSM_RESET_CTRL };
+	struct vf *a = &self->vf[0], *b = &self->vf[1];
+	int fd;
+
+	ASSERT_EQ(0, vf_start(a, 0, 3));
+	ASSERT_EQ(0, vf_start(b, 1, 2));
+	ASSERT_EQ(0, pf_use_node(pf_address()));
+	fd = hsm_open();
+	ASSERT_LE(0, fd);
+	for (unsigned int i = 0; i < ARRAY_SIZE(kinds); i++) {
+		EXPECT_EQ(0, hsm_reset(fd, kinds[i]));
+		EXPECT_EQ(3, mgmt_get_resources(self->mgmt, 0, NULL));
+		EXPECT_EQ(2, mgmt_get_resources(self->mgmt, 1, NULL));
+		EXPECT_NO_COMPLAINT(vf_encrypt(a, 4096));
+		EXPECT_NO_COMPLAINT(vf_encrypt(b, 4096));
+	}
+	close(fd);
+}
+
+/*
+ * The physical function is reset through PCI, which takes everything from
+ * everybody. The driver gives the virtual functions back what they had.
+ */
+TEST_F_TIMEOUT(sriov_events, pf_function_reset, 120)
+{
+	char path[128];
+	int ret = 0;
+
+	ASSERT_EQ(0, vf_give(0, 3));
+	ASSERT_EQ(0, vf_give(1, 2));
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset",
+		 pf_address());
+	ASSERT_EQ(0, hsm_write_file(path, "1"));
+	/* The driver may find out a little later. */
+	for (int ms = 0; ms < PF_PATIENCE_MS; ms += 50) {
+		ret = mgmt_get_resources(self->mgmt, 0, NULL);
+		if (ret == 3 && mgmt_get_resources(self->mgmt, 1, NULL) == 2)
+			break;
+		usleep(50000);
+	}
+	EXPECT_EQ(3, ret);
+	EXPECT_EQ(2, mgmt_get_resources(self->mgmt, 1, NULL));
+
+	/* Made anew, the functions work. */
+	ASSERT_EQ(0, pf_set_vfs(0));
+	ASSERT_EQ(0, pf_set_vfs(VFS));
+	for (unsigned int i = 0; i < VFS; i++) {
+		ASSERT_EQ(0, vf_use(i));
+		ASSERT_EQ(0, vf_wait_usable());
+		ASSERT_EQ(0, vf_start(&self->vf[i], i, 3 - i));
+		EXPECT_NO_COMPLAINT(vf_encrypt(&self->vf[i], 4096));
+	}
+}
+
+TEST_F_TIMEOUT(sriov_events, pf_unbound, 120)
+{
+	struct vf *a = &self->vf[0];
+	struct azihsm_dev_info info;
+
+	ASSERT_EQ(0, vf_start(a, 0, 3));
+	close(self->mgmt);
+	ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/unbind", pf_address()));
+	/* Nobody may have virtual functions without a physical one. */
+	EXPECT_EQ(0, pf_num_vfs());
+	EXPECT_EQ(-ENODEV, hsm_dev_info(a->fd, &info));
+	vf_close(a);
+
+	ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/bind", pf_address()));
+	ASSERT_EQ(0, pf_set_vfs(VFS));
+	self->mgmt = pf_mgmt_open();
+	ASSERT_LE(0, self->mgmt);
+	/* The device has kept what it was given. */
+	EXPECT_EQ(3, mgmt_get_resources(self->mgmt, 0, NULL));
+	ASSERT_EQ(0, vf_start(a, 0, 3));
+	EXPECT_NO_COMPLAINT(vf_encrypt(a, 4096));
+}
+
+/* Only one of the functions is unbound. */
+TEST_F_TIMEOUT(sriov_events, vf_unbound, 120)
+{
+	struct vf *a = &self->vf[0], *b = &self->vf[1];
+
+	ASSERT_EQ(0, vf_start(a, 0, 1));
+	ASSERT_EQ(0, vf_start(b, 1, 1));
+	for (int i = 0; i < 3; i++) {
+		vf_close(a);
+		ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/unbind", a->address));
+		EXPECT_NO_COMPLAINT(vf_encrypt(b, 4096));
+		ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/bind", a->address));
+		ASSERT_EQ(0, vf_open(a, 0));
+		ASSERT_EQ(0, vf_prepare(a));
+		EXPECT_NO_COMPLAINT(vf_encrypt(a, 4096));
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int fd = pf_mgmt_open(), ret;
+
+	if (fd < 0 || pf_total_vfs() < VFS) {
+		ksft_print_header();
+		ksft_exit_skip("no physical function with %u virtual ones\n",
+			       VFS);
+	}
+	close(fd);
+	ret = test_harness_run(argc, argv);
+	/* For whoever comes next. */
+	pf_set_vfs(0);
+	return ret;
+}
