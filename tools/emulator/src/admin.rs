@@ -10,6 +10,7 @@ use azihsm_firmware::FunctionId;
 
 use crate::controller::{Event, MQES, VERSION};
 use crate::cq::Cq;
+use crate::faults::hooks;
 use crate::fields::{bytes_at, put, u8_at, u16_at, u32_at, u64_at};
 use crate::function::{Cqe, Function, Role};
 use crate::pci;
@@ -198,6 +199,7 @@ fn delete_sq(function: &Function, sqe: &[u8]) -> Outcome {
     sq.close(Closing::Delete);
     sq.drained();
     function.queues.write().sqs.remove(&id);
+    hooks::queue_deleted(function, &sq);
     Ok(0)
 }
 
@@ -256,7 +258,10 @@ fn features(function: &Function, sqe: &[u8], set: bool) -> Outcome {
     if resources == 0 {
         return Err(Status::InvalidField);
     }
-    let both = |queues: u32| ((queues - 1) << 16) | (queues - 1);
+    let both = |queues: u32| {
+        let last = function.config().grant.unwrap_or(queues) - 1;
+        (last << 16) | (last & 0xffff)
+    };
     match (dw(sqe, 10) as u8, set) {
         (7, _) => Ok(both(resources)),
         (193, _) => Ok(both(2 * resources)),

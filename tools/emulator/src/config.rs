@@ -19,6 +19,8 @@ pub struct Config {
     pub strict: bool,
     /// Clear CC.EN when the subsystem reset signature is written (section 2, open point 2).
     pub nssr_clears_enable: bool,
+    /// Number of queues of each class that the features claim, whatever there are. At least 1, at most 65536.
+    pub grant: Option<u32>,
     /// Serial number reported by Identify; at most 32 bytes are used.
     pub serial: String,
     /// Firmware revision reported by Identify; at most 32 bytes are used.
@@ -36,6 +38,7 @@ impl Default for Config {
             fp_service_time: Duration::ZERO,
             strict: false,
             nssr_clears_enable: false,
+            grant: None,
             serial: "EMULATED-HSM-0000000000000001".to_owned(),
             firmware_revision: concat!("emulator-", env!("CARGO_PKG_VERSION")).to_owned(),
             svn: 1,

@@ -200,14 +200,15 @@ fn generic(function: &Function, sq: &Sq, sqe: &Sqe<'_>) -> Outcome {
     };
     if u32::from(bytes) > sqe.destination_len {
         // Section 6.2: the device does not check this, it overruns the buffer.
-        function.stats().violation(format!(
+        let text = format!(
             "function {}: CP queue {}, command {}: the response has {bytes} bytes, the destination only {}: a host \
              gives 8 KiB to every command",
             function.id().0,
             sq.id(),
             u16_at(sqe.raw, 2),
             sqe.destination_len
-        ));
+        );
+        function.violation(Some(sq), text);
     }
     match deliver(function, sq, sqe, &response.response) {
         Ok(()) => Outcome {

@@ -13,6 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::device::Device;
+use crate::faults::chaos::{self, Chaos, Settings};
+use crate::faults::rule::Fault;
 use crate::stats::Snapshot;
 
 /// Longest request line.
@@ -25,6 +27,23 @@ enum Request {
     // With braces, since serde lets unit variants pass with members it does not know.
     Stats {},
     State {},
+    Faults {},
+    Arm {
+        faults: Vec<Fault>,
+    },
+    Clear {
+        id: Option<u64>,
+    },
+    Chaos {
+        seed: u64,
+        #[serde(default = "rate")]
+        rate: f64,
+    },
+    ChaosStop {},
+}
+
+fn rate() -> f64 {
+    chaos::RATE
 }
 
 /// What the control socket tells about.
@@ -91,9 +110,27 @@ fn answer(line: &str, source: &Source) -> Value {
     match serde_json::from_str::<Request>(line) {
         Ok(Request::Stats {}) => json!((source.snapshot)()),
         Ok(Request::State {}) => state(&source.device),
+        Ok(Request::Faults {}) => source.device.faults().report(),
+        Ok(Request::Arm { faults }) => match source.device.arm(faults) {
+            Ok(ids) => json!({ "armed": ids }),
+            Err(error) => json!({ "error": format!("{error:#}; nothing was armed") }),
+        },
+        Ok(Request::Clear { id }) => json!({ "cleared": source.device.clear_faults(id) }),
+        Ok(Request::Chaos { seed, rate }) => start_chaos(&source.device, Settings { seed, rate }),
+        Ok(Request::ChaosStop {}) => json!({ "stopped": source.device.stop_chaos() }),
         Err(error) => json!({
-            "error": format!("{error}; requests are {{\"cmd\":\"stats\"}} and {{\"cmd\":\"state\"}}, one per line")
+            "error": format!("{error}; requests are JSON objects like {{\"cmd\":\"stats\"}}, one per line")
         }),
+    }
+}
+
+fn start_chaos(device: &Device, settings: Settings) -> Value {
+    match settings.check() {
+        Ok(settings) => {
+            device.faults().start_chaos(Chaos::new(settings));
+            json!({ "started": settings.seed, "rate": settings.rate })
+        }
+        Err(error) => json!({ "error": error.to_string() }),
     }
 }
 

@@ -13,6 +13,8 @@ use azihsm_firmware::{FunctionId, StateChange};
 
 use crate::cq::Cq;
 use crate::device::Core;
+use crate::faults::hooks;
+use crate::faults::rule::Site;
 use crate::function::{Function, Role};
 use crate::queue::{Class, Closing, Sq};
 use crate::resources::{Exhausted, Resources};
@@ -136,6 +138,10 @@ impl Registers {
 pub enum Event {
     /// CC.EN of a function changed.
     Look(FunctionId),
+    /// The registers of a function are to be looked at, now that it hears what it did not before.
+    Hear(FunctionId),
+    /// The device clears CC.EN of a function.
+    ClearEnable(FunctionId),
     /// The subsystem reset signature was written.
     SubsystemReset(FunctionId),
     /// Function level reset.
@@ -173,7 +179,9 @@ impl Machine {
     pub fn run(&self, events: &Receiver<Event>) {
         for event in events {
             match event {
-                Event::Look(id) => self.with(id, |f| self.look(f)),
+                Event::Look(id) => self.with(id, |f| self.look(f, hooks::is_deaf)),
+                Event::Hear(id) => self.with(id, |f| self.look(f, |_, _| false)),
+                Event::ClearEnable(id) => self.with(id, |f| self.clear_enable(f)),
                 Event::SubsystemReset(id) => self.with(id, |f| self.subsystem_reset(f)),
                 Event::FunctionReset(id) => self.with(id, |f| self.function_reset(f)),
                 Event::PowerCycle(reply) => {
@@ -214,14 +222,14 @@ impl Machine {
         }
     }
 
-    fn look(&self, function: &Arc<Function>) {
+    fn look(&self, function: &Arc<Function>, is_deaf: impl Fn(&Function, Site) -> bool) {
         let (ready, enabled) = {
             let registers = function.registers.lock();
             (registers.ready, registers.enabled())
         };
         match (ready, enabled) {
-            (false, true) => self.enable(function),
-            (true, false) => self.disable(function),
+            (false, true) if !is_deaf(function, Site::Enable) => self.enable(function),
+            (true, false) if !is_deaf(function, Site::Disable) => self.disable(function),
             _ => {}
         }
     }
@@ -255,6 +263,7 @@ impl Machine {
             return;
         }
         self.core.stats.enables.inc();
+        function.excuse.enabled();
         let mut registers = function.registers.lock();
         registers.ready = true;
         registers.fatal = false;
@@ -273,7 +282,7 @@ impl Machine {
     }
 
     fn subsystem_reset(&self, function: &Arc<Function>) {
-        if !function.registers.lock().ready {
+        if !function.registers.lock().ready || hooks::is_deaf(function, Site::Disable) {
             return;
         }
         self.take_down(function, StateChange::Nssr);
@@ -363,6 +372,7 @@ impl Machine {
         if change == StateChange::Nssr {
             self.tell(function.id(), change);
         }
+        hooks::taken_down(function);
         let mut queues = function.queues.write();
         queues.sqs.clear();
         queues.cqs.clear();
@@ -380,19 +390,26 @@ impl Machine {
             .iter()
             .find(|f| f.id() == target && f.role() == Role::Vf);
         if let Some(function) = vf {
-            let running = {
-                let mut registers = function.registers.lock();
-                let running = registers.enabled() && registers.ready;
-                if running {
-                    registers.cc &= !CC_EN;
-                }
-                running
-            };
-            if running {
-                self.disable(function);
-            }
+            self.clear_enable(function);
         }
         self.change_resources(target, count, guid)
+    }
+
+    /// Clears CC.EN of a function that is enabled and ready, and disables it.
+    fn clear_enable(&self, function: &Arc<Function>) {
+        let running = {
+            let mut registers = function.registers.lock();
+            let running = registers.enabled() && registers.ready;
+            if running {
+                registers.cc &= !CC_EN;
+            }
+            running
+        };
+        if running {
+            // Nothing tells the host, which goes on ringing doorbells until it looks.
+            function.excuse.until_enabled();
+            self.disable(function);
+        }
     }
 
     fn change_resources(

@@ -143,7 +143,7 @@ impl Cq {
 
     /// Writes `entry`, filling in SQ head, SQ id and phase; waits while the queue is full.
     ///
-    /// `stalled` is called once if it has to wait.
+    /// `stalled` is called once if it has to wait, `alter` with the entry as it is to be written.
     pub fn post(
         &self,
         memory: &GuestMemory,
@@ -151,6 +151,7 @@ impl Cq {
         sq_head: impl FnOnce() -> u16,
         sq_id: u16,
         stalled: impl FnOnce(),
+        alter: impl FnOnce(&mut [u8]),
     ) -> Posted {
         let mut state = self.state.lock();
         let mut stalled = Some(stalled);
@@ -169,6 +170,7 @@ impl Cq {
         put(entry, len - 8, &sq_head().to_le_bytes());
         put(entry, len - 6, &sq_id.to_le_bytes());
         entry[len - 2] = (entry[len - 2] & !1) | u8::from(state.phase);
+        alter(entry);
         let address = self
             .base
             .wrapping_add(u64::from(state.tail) * self.entry_size as u64);
@@ -224,7 +226,7 @@ mod tests {
         let cq = Cq::new(1, 4, 0x1000, 16, None);
         let memory = GuestMemory::default();
         assert!(matches!(
-            cq.post(&memory, &mut [0; 16], || 0, 1, || ()),
+            cq.post(&memory, &mut [0; 16], || 0, 1, || (), |_| ()),
             Posted::Failed(_)
         ));
         assert_eq!(cq.indexes(), (4, 0, 1, true));

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::controller::{Event, Machine};
+use crate::faults::Faults;
 use crate::function::{Function, Role};
 use crate::resources::Resources;
 use crate::stats::Stats;
@@ -26,6 +27,7 @@ pub struct Core {
     pub(crate) firmware: Arc<dyn Firmware>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) resources: Mutex<Resources>,
+    pub(crate) faults: Faults,
     functions: OnceLock<Vec<Weak<Function>>>,
     events: Mutex<Sender<Event>>,
 }
@@ -93,6 +95,7 @@ impl Device {
             firmware,
             stats,
             resources: Mutex::default(),
+            faults: Faults::default(),
             functions: OnceLock::new(),
             events: Mutex::new(events),
         });
@@ -123,6 +126,18 @@ impl Device {
     /// Returns the counters.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.core.stats
+    }
+
+    /// Returns the faults.
+    pub fn faults(&self) -> &Faults {
+        &self.core.faults
+    }
+
+    /// Has the state machine look at the registers of every function.
+    pub(crate) fn look_again(&self) {
+        for function in &self.functions {
+            self.core.send(Event::Look(function.id()));
+        }
     }
 
     /// Returns the number of sessions that all functions hold.

@@ -15,6 +15,9 @@ use crate::config::Config;
 use crate::controller::{Event, RegisterEffect, Registers};
 use crate::cq::{Cq, Posted};
 use crate::device::Core;
+use crate::faults::Moment;
+use crate::faults::excuse::Excuse;
+use crate::faults::hooks::{self, Changes, Next};
 use crate::fields::u16_at;
 use crate::interrupts::Interrupts;
 use crate::memory::GuestMemory;
@@ -68,6 +71,8 @@ pub struct Function {
     pub interrupts: Interrupts,
     pub(crate) registers: Mutex<Registers>,
     pub(crate) queues: RwLock<Queues>,
+    /// Whether the host was lied to about this function.
+    pub(crate) excuse: Excuse,
     config_space: Mutex<ConfigSpace>,
     /// BAR4: the client emulates the MSI-X table, this only keeps what is written.
     msix_table: Mutex<Box<[u8; BAR_SIZE]>>,
@@ -89,6 +94,7 @@ impl Function {
             interrupts: Interrupts::default(),
             registers: Mutex::default(),
             queues: RwLock::default(),
+            excuse: Excuse::default(),
             config_space: Mutex::new(ConfigSpace::new(0xa215_4800_0000_0000 | u64::from(id.0))),
             msix_table: Mutex::new(Box::new([0; BAR_SIZE])),
         }
@@ -155,6 +161,7 @@ impl Function {
     /// Reads BAR0.
     pub fn register_read(&self, offset: usize, data: &mut [u8]) {
         self.registers.lock().read(offset, data);
+        hooks::registers_read(self, offset, data);
     }
 
     /// Writes BAR0.
@@ -164,7 +171,7 @@ impl Function {
             RegisterEffect::None => {}
             RegisterEffect::EnableChanged => self.core.send(Event::Look(self.id)),
             RegisterEffect::SubsystemReset => self.core.send(Event::SubsystemReset(self.id)),
-            RegisterEffect::BadAccess => self.stats().violation(format!(
+            RegisterEffect::BadAccess => self.violation(None, format!(
                 "function {}: write of {} bytes at offset {offset:#x} of BAR0: registers are accessed in aligned words \
                  of 4 or 8 bytes",
                 self.id.0,
@@ -199,7 +206,14 @@ impl Function {
         match offset % 8 {
             0 => {
                 self.stats().doorbell_writes_sq.inc();
-                match self.sq(id).map(|sq| sq.ring(value)) {
+                let sq = self.sq(id);
+                if sq
+                    .as_ref()
+                    .is_some_and(|sq| hooks::loses_doorbell(self, sq))
+                {
+                    return;
+                }
+                match sq.map(|sq| sq.ring(value)) {
                     Some(Ok(())) => {}
                     Some(Err(error)) => {
                         self.doorbell_violation(offset, format!("SQ {id}: {error}"))
@@ -228,10 +242,20 @@ impl Function {
     }
 
     fn doorbell_violation(&self, offset: usize, text: String) {
-        self.stats().violation(format!(
-            "function {}: doorbell {offset:#x}: {text}",
-            self.id.0
-        ));
+        let sq = self.sq((offset / 8) as u16);
+        let text = format!("function {}: doorbell {offset:#x}: {text}", self.id.0);
+        self.violation(sq.as_deref(), text);
+    }
+
+    /// Records that the host broke the protocol, on a queue if it has to do with one.
+    ///
+    /// What follows from a lie of the device is recorded, but not held against the host.
+    pub(crate) fn violation(&self, sq: Option<&Sq>, text: String) {
+        if self.excuse.holds() || sq.is_some_and(|sq| sq.excuse.holds()) {
+            self.stats().consequence(text);
+        } else {
+            self.stats().violation(text);
+        }
     }
 
     /// Returns a submission queue.
@@ -261,19 +285,20 @@ impl Function {
     }
 
     /// Serves a queue until it is closed.
-    fn work(&self, sq: &Sq) {
+    fn work(&self, sq: &Arc<Sq>) {
         while let Some(fetched) = sq.fetch(&self.memory) {
             match fetched {
                 Ok(entry) => self.run(sq, &entry),
-                Err(error) => self
-                    .stats()
-                    .violation(format!("{}: fetch of a command: {error}", self.name(sq))),
+                Err(error) => {
+                    let text = format!("{}: fetch of a command: {error}", self.name(sq));
+                    self.violation(Some(sq), text);
+                }
             }
             sq.retire();
         }
     }
 
-    fn run(&self, sq: &Sq, entry: &[u8; crate::queue::SQE_MAX]) {
+    fn run(&self, sq: &Arc<Sq>, entry: &[u8; crate::queue::SQE_MAX]) {
         let stats = self.stats();
         let config = self.config();
         let service_time = match sq.class() {
@@ -293,7 +318,11 @@ impl Function {
             Class::Fp => (&stats.commands_fp, &stats.failed_fp, fast::execute as _),
         };
         commands.inc();
-        let cqe: Cqe = cqe(self, sq, entry);
+        let cqe: Cqe = match hooks::fetched(self, sq, entry) {
+            Next::Run => cqe(self, sq, entry),
+            Next::Complete(cqe) => cqe,
+            Next::Forget => return,
+        };
         if cqe.failed {
             failed.inc();
         }
@@ -301,11 +330,13 @@ impl Function {
         if left > Duration::ZERO {
             thread::sleep(left);
         }
-        self.complete(sq, cqe);
+        hooks::complete(self, sq, entry, cqe);
     }
 
     /// Posts a completion and sends its interrupt. It goes to the CQ with the id of the SQ (section 3.1).
-    fn complete(&self, sq: &Sq, mut cqe: Cqe) {
+    ///
+    /// `changes` are what a fault does to the entry.
+    pub(crate) fn post(&self, sq: &Sq, moment: &Moment, mut cqe: Cqe, changes: &Changes) {
         let Some(_permit) = sq.permit() else { return };
         let Some(cq) = self.cq(sq.id()) else {
             tracing::debug!("{}: completion lost, there is no such CQ", self.name(sq));
@@ -318,23 +349,34 @@ impl Function {
             || sq.head(),
             sq.id(),
             || self.stats().cq_stalls.inc(),
+            |entry| {
+                for &(bits, change) in changes {
+                    bits.change(entry, change);
+                }
+            },
         ) {
             Posted::Written => {
                 self.stats().dma_bytes_written.add(entry.len() as u64);
-                if cq
-                    .vector()
-                    .is_some_and(|vector| self.interrupts.fire(vector))
-                {
-                    self.stats().interrupts.inc();
+                if let Some(vector) = cq.vector() {
+                    for _ in 0..hooks::interrupts(self, moment) {
+                        self.send_interrupt(vector);
+                    }
                 }
             }
             Posted::Dropped => {
                 tracing::debug!("{}: completion dropped, the queue is gone", self.name(sq))
             }
             Posted::Failed(error) => {
-                self.stats()
-                    .violation(format!("{}: write of a completion: {error}", self.name(sq)));
+                let text = format!("{}: write of a completion: {error}", self.name(sq));
+                self.violation(Some(sq), text);
             }
+        }
+    }
+
+    /// Sends the message of a vector.
+    pub(crate) fn send_interrupt(&self, vector: u16) {
+        if self.interrupts.fire(vector) {
+            self.stats().interrupts.inc();
         }
     }
 
@@ -352,6 +394,7 @@ impl Function {
         buffer: &mut [u8],
     ) -> Result<(), DmaFailed> {
         let _permit = sq.permit().ok_or(DmaFailed)?;
+        hooks::note_transfer(&self.core.faults, address, buffer.len(), false);
         self.memory
             .read(address, buffer)
             .map_err(|error| self.dma_violation(sq, sqe, what, &error))?;
@@ -369,6 +412,8 @@ impl Function {
         data: &[u8],
     ) -> Result<(), DmaFailed> {
         let _permit = sq.permit().ok_or(DmaFailed)?;
+        hooks::note_transfer(&self.core.faults, address, data.len(), true);
+        let data = &*hooks::data(self, sq, sqe, data);
         self.memory
             .write(address, data)
             .map_err(|error| self.dma_violation(sq, sqe, what, &error))?;
@@ -384,8 +429,8 @@ impl Function {
         error: &crate::memory::DmaError,
     ) -> DmaFailed {
         let cid = u16_at(sqe, if sq.class() == Class::Fp { 6 } else { 2 });
-        self.stats()
-            .violation(format!("{}, command {cid}: {what}: {error}", self.name(sq)));
+        let text = format!("{}, command {cid}: {what}: {error}", self.name(sq));
+        self.violation(Some(sq), text);
         DmaFailed
     }
 

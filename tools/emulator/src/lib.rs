@@ -16,6 +16,7 @@ pub mod controller;
 pub mod cq;
 pub mod device;
 pub mod fast;
+pub mod faults;
 pub mod fields;
 pub mod function;
 pub mod interrupts;

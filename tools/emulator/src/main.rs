@@ -15,6 +15,8 @@ use anyhow::{Context, Result};
 use azihsm_emulator::config::Config;
 use azihsm_emulator::control_socket;
 use azihsm_emulator::device::{Device, FunctionConfig};
+use azihsm_emulator::faults::chaos::{Chaos, Settings};
+use azihsm_emulator::faults::rule;
 use azihsm_emulator::function::Role;
 use azihsm_emulator::resources::RESOURCES;
 use azihsm_emulator::stats::{Snapshot, Stats};
@@ -89,6 +91,22 @@ struct Arguments {
     #[arg(long)]
     nssr_clears_enable: bool,
 
+    /// File of faults: TOML, or a log that --fault-log wrote (FILE.jsonl)
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+
+    /// Spoil what the device says at random, reproducibly; RATE is the share of the events, 0.001 if not given
+    #[arg(long, value_name = "SEED[,RATE]")]
+    chaos: Option<Settings>,
+
+    /// File for a log of the faults that hit, one JSON object per line; --faults takes it again
+    #[arg(long, value_name = "FILE.jsonl")]
+    fault_log: Option<PathBuf>,
+
+    /// Claim that many queues of each class, whatever there are
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    grant: Option<u32>,
+
     /// What to log, for instance "debug" or "azihsm_emulator=trace"
     #[arg(long, value_name = "FILTER", default_value = "warn")]
     log: String,
@@ -132,6 +150,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let firmware = arguments.firmware.start(arguments.test_key)?;
     let stats = Arc::new(Stats::default());
     let device = start_device(arguments, firmware, &stats)?;
+    arm_faults(arguments, &device)?;
     let snapshot = snapshots(arguments, &device);
     // Before the socket is there: whoever sees it may take the file for granted.
     if let Some(path) = &arguments.stats {
@@ -182,6 +201,7 @@ fn start_device(
         ),
         strict: arguments.strict,
         nssr_clears_enable: arguments.nssr_clears_enable,
+        grant: arguments.grant,
         ..Config::default()
     };
     // Without an SR-IOV capability a driver takes the function for a VF: so it is one, with resources from the start.
@@ -193,6 +213,19 @@ fn start_device(
     let device = Device::new(config, firmware, Arc::clone(stats), &[function])
         .context("cannot start the device")?;
     Ok(Arc::new(device))
+}
+
+fn arm_faults(arguments: &Arguments, device: &Device) -> Result<()> {
+    if let Some(path) = &arguments.fault_log {
+        device.faults().log_to(path)?;
+    }
+    if let Some(path) = &arguments.faults {
+        device.arm(rule::load(path)?)?;
+    }
+    if let Some(settings) = arguments.chaos {
+        device.faults().start_chaos(Chaos::new(settings));
+    }
+    Ok(())
 }
 
 /// Returns what takes a snapshot of the counters.

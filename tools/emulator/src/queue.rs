@@ -3,15 +3,18 @@
 //! Submission queues: ring, doorbell, credit, fetch in order, drain (section 3).
 
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::faults::excuse::Excuse;
 use crate::memory::{DmaError, GuestMemory};
 
 /// Largest entry of any queue.
 pub const SQE_MAX: usize = 128;
 
 /// Class of a queue (section 3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Class {
     /// The admin queue.
     Admin,
@@ -138,6 +141,8 @@ pub struct Sq {
     retired: Condvar,
     /// Whether the device may still write to the host for this queue. A writer holds it shared.
     gate: RwLock<bool>,
+    /// Whether the host was lied to about this queue.
+    pub(crate) excuse: Excuse,
 }
 
 impl Sq {
@@ -160,6 +165,7 @@ impl Sq {
             work: Condvar::new(),
             retired: Condvar::new(),
             gate: RwLock::new(true),
+            excuse: Excuse::default(),
         }
     }
 

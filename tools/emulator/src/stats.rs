@@ -59,7 +59,9 @@ pub struct Stats {
     pub subsystem_resets: Counter,
     pub function_resets: Counter,
     pub violations: Counter,
+    pub consequences: Counter,
     violation_list: Mutex<Vec<String>>,
+    consequence_list: Mutex<Vec<String>>,
     internal_errors: Mutex<Vec<String>>,
     private_memory: AtomicBool,
 }
@@ -90,6 +92,8 @@ pub struct Snapshot {
     pub sessions: u64,
     pub violations: u64,
     pub violation_list: Vec<String>,
+    pub consequences: u64,
+    pub consequence_list: Vec<String>,
     pub internal_errors: Vec<String>,
     pub private_guest_memory: bool,
     pub firmware: String,
@@ -103,6 +107,16 @@ impl Stats {
         tracing::warn!("violation: {text}");
         self.violations.inc();
         let mut list = self.violation_list.lock();
+        if list.len() < VIOLATION_LIST_MAX {
+            list.push(text);
+        }
+    }
+
+    /// Records that the host did what it should not because the device had lied to it.
+    pub fn consequence(&self, text: String) {
+        tracing::info!("consequence of a fault: {text}");
+        self.consequences.inc();
+        let mut list = self.consequence_list.lock();
         if list.len() < VIOLATION_LIST_MAX {
             list.push(text);
         }
@@ -171,6 +185,8 @@ impl Stats {
             sessions,
             violations: self.violations.get(),
             violation_list: self.violation_list(),
+            consequences: self.consequences.get(),
+            consequence_list: self.consequence_list.lock().clone(),
             internal_errors: self.internal_errors.lock().clone(),
             private_guest_memory: self.has_private_memory(),
             firmware: firmware.to_owned(),

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use vfio_user::Client;
 
@@ -263,11 +263,34 @@ fn control_socket() {
     let state = ask(r#"{"cmd":"state"}"#);
     assert_eq!(state["functions"][0]["resources"], 4);
     assert_eq!(state["functions"][0]["ready"], false);
+    let armed = ask(
+        r#"{"cmd":"arm","faults":[{"class":"fp","what":"drop"},{"what":{"registers":{"vs":{"set":7}}}}]}"#,
+    );
+    assert_eq!(armed, json!({ "armed": [1, 2] }));
+    let error = ask(r#"{"cmd":"arm","faults":[{"queue":1,"what":"registers-gone"}]}"#);
+    assert!(error["error"].as_str().unwrap().contains("no queue"));
+    let mut client = emulator.connect();
+    assert_eq!(reg(&mut client, 8), 7);
+    let faults = ask(r#"{"cmd":"faults"}"#);
+    assert_eq!(faults["faults"][1]["hits"], 1);
+    assert_eq!(faults["faults"][0]["fault"]["what"], "drop");
+    assert_eq!(faults["chaos"], Value::Null);
+    assert_eq!(ask(r#"{"cmd":"clear","id":2}"#), json!({ "cleared": 1 }));
+    assert_eq!(reg(&mut client, 8), 0x0001_0400);
+    assert_eq!(ask(r#"{"cmd":"clear"}"#), json!({ "cleared": 1 }));
+    assert_eq!(
+        ask(r#"{"cmd":"chaos","seed":3}"#),
+        json!({ "started": 3, "rate": 0.001 })
+    );
+    assert!(ask(r#"{"cmd":"chaos","seed":3,"rate":2}"#)["error"].is_string());
+    assert_eq!(ask(r#"{"cmd":"chaos-stop"}"#)["stopped"]["seed"], 3);
+    assert_eq!(ask(r#"{"cmd":"chaos-stop"}"#)["stopped"], Value::Null);
     for bad in [
         "",
         "{",
         "{}",
         r#"{"cmd":"dance"}"#,
+        r#"{"cmd":"clear","ids":[1]}"#,
         r#"{"cmd":"stats","x":1}"#,
     ] {
         assert!(
@@ -275,7 +298,7 @@ fn control_socket() {
             "{bad}"
         );
     }
-    drop(emulator.connect());
+    drop(client);
     let (code, error, _) = emulator.finish();
     assert_eq!(code, 0);
     assert!(error.contains("INSECURE"), "{error}");
@@ -334,6 +357,19 @@ fn errors_say_what_to_do() {
         &["firmware at nowhere", "start the process"],
     );
     expect(&["--log", "a=b=c"], &["--log", "try"]);
+    expect(&["--chaos", "1,2"], &["--chaos", "from 0 to 1"]);
+    expect(&["--chaos", "x"], &["no seed: x"]);
+    expect(&["--grant", "0"], &["1..=65536"]);
+    expect(&["--faults", "none.toml"], &["cannot read none.toml"]);
+    std::fs::write(
+        folder.path().join("bad.toml"),
+        "[[fault]]\nwhat = \"explode\"\n",
+    )
+    .unwrap();
+    expect(
+        &["--faults", "bad.toml"],
+        &["bad.toml", "explode", "`drop`"],
+    );
     // Given twice, clap takes neither: these replace the defaults.
     let run = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_azihsm-emulator"))

@@ -12,6 +12,8 @@ mod control;
 mod controller;
 mod doorbells;
 mod fast;
+mod fault_state;
+mod faults;
 mod firmware;
 mod functions;
 mod garbage;
