@@ -12,6 +12,9 @@ MO ?= $(CURDIR)/build/module
 # The guest tests to run with `make test`, and the run of tools/vm/runs.toml.
 T ?=
 RUN ?= guest
+# Arguments of `azihsm bench`, and of the emulator meanwhile.
+BENCH ?=
+EMULATOR ?=
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
 
@@ -25,7 +28,7 @@ kbuild += $(foreach v,CLIPPY KRUSTFLAGS KCFLAGS W INSTALL_MOD_PATH INSTALL_MOD_D
 
 export V
 
-.PHONY: modules env modules_install demo vm check test clean distclean help cached
+.PHONY: modules env modules_install demo vm check test bench clean distclean help cached
 .NOTPARALLEL:
 
 ## modules: build the kernel module (KDIR=DIR: for another prepared kernel; the default)
@@ -63,6 +66,10 @@ check: env
 ## test: run guest tests only (T="NAME.." some, RUN=NAME another set-up)
 test: cached
 	$(Q)$(runner) test --run $(RUN) $(T)
+
+## bench: measure what commands cost (BENCH="ARG.." arguments of `azihsm bench`)
+bench: cached
+	$(Q)$(runner) bench $(foreach a,$(EMULATOR),--emulator=$(a)) -- $(BENCH)
 
 ## clean: remove what was built in this folder
 clean:

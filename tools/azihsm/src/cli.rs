@@ -2,6 +2,7 @@
 
 //! The command line.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::thread;
@@ -9,6 +10,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench;
 use crate::demo;
 use crate::exit;
 use crate::hsm::Hsm;
@@ -60,6 +62,16 @@ enum Command {
         azihsm demo --file /boot/vmlinuz --keep /tmp --json"
     )]
     Demo(DemoArgs),
+    /// Measure what commands cost
+    ///
+    /// Provisions the partition as the demo does, and repeats commands: from one and from several threads. Shows
+    /// commands per second, latency, processor time; and, if the environment offers it (AZIHSM_EMULATOR,
+    /// AZIHSM_COUNTER), doorbell writes, interrupts and instructions executed in the driver, for each command.
+    #[command(
+        after_help = "Examples:\n  azihsm bench\n  azihsm bench --load gcm-4KiB --threads 1,4 --json\n  \
+        azihsm bench --draw report.json > report.svg"
+    )]
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -95,6 +107,36 @@ struct DemoArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct BenchArgs {
+    #[command(flatten)]
+    device: DeviceArg,
+    /// What to repeat [default: everything]
+    #[arg(long, value_name = "LOAD", value_delimiter = ',', value_parser = bench::parse)]
+    load: Vec<bench::Load>,
+    /// Numbers of threads that issue ioctls
+    #[arg(
+        long,
+        value_name = "N",
+        value_delimiter = ',',
+        default_value = "1,2,4,8,16",
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    threads: Vec<u16>,
+    /// Small commands for each measurement; large ones are fewer
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    commands: u32,
+    /// Show in which functions of the driver instructions were executed
+    #[arg(long)]
+    profile: bool,
+    /// Write a report in JSON, in one line, behind the table
+    #[arg(long)]
+    json: bool,
+    /// Measure nothing, but draw the report in FILE as SVG
+    #[arg(long, value_name = "FILE")]
+    draw: Option<PathBuf>,
+}
+
 impl Arguments {
     /// Does what the arguments say.
     pub fn run(self) -> Result<()> {
@@ -109,7 +151,37 @@ impl Arguments {
                 let device = open::open(args.device.device.as_deref())?;
                 args.run(&device.path().display().to_string(), &device, out)
             }
+            Command::Bench(args) => args.run(out),
         }
+    }
+}
+
+impl BenchArgs {
+    fn run(self, out: &mut dyn Write) -> Result<()> {
+        if let Some(path) = &self.draw {
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            let report = serde_json::from_str(&text)
+                .with_context(|| format!("{} is not a report", path.display()))?;
+            return Ok(write!(out, "{}", bench::draw(&report))?);
+        }
+        let device = open::open(self.device.device.as_deref())?;
+        let options = bench::Options {
+            loads: if self.load.is_empty() {
+                bench::ALL.to_vec()
+            } else {
+                self.load
+            },
+            threads: self.threads.into_iter().map(usize::from).collect(),
+            commands: u64::from(self.commands),
+            profile: self.profile,
+        };
+        let report = bench::run(&device, &options, out)?;
+        if self.json {
+            serde_json::to_writer(&mut *out, &report)?;
+            writeln!(out)?;
+        }
+        Ok(())
     }
 }
 

@@ -33,8 +33,7 @@ use bulk::Layout;
 use ciphers::{CipherReport, Ciphers};
 use counted::{Commands, Counted};
 use files::Place;
-use partition::Partition;
-pub use partition::{Control, InUse};
+pub use partition::{Control, InUse, Partition};
 pub use stop::Stop;
 use story::{Size, Story, count};
 

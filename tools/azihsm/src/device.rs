@@ -26,6 +26,7 @@ mod ioctl {
     );
     nix::ioctl_readwrite_bad!(reset, uapi::NR_AZIHSM_IOC_RESET, uapi::azihsm_reset);
     nix::ioctl_readwrite_bad!(aes_xts, uapi::NR_AZIHSM_IOC_AES_XTS, uapi::azihsm_aes);
+    nix::ioctl_none!(unknown, b'B', 0xff);
     nix::ioctl_readwrite_bad!(aes_gcm, uapi::NR_AZIHSM_IOC_AES_GCM, uapi::azihsm_aes);
     nix::ioctl_readwrite_bad!(query, uapi::NR_AZIHSM_IOC_QUERY, uapi::azihsm_query);
 }
@@ -49,6 +50,24 @@ impl Device {
             file,
             path: path.to_path_buf(),
         })
+    }
+
+    /// Issues an ioctl that no driver knows: what is left is the way to the driver and back.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::ENOTTY`] is what is expected, and no error; any other is.
+    pub fn unknown_ioctl(&self) -> Result<(), Error> {
+        // SAFETY: the number is not one of the driver's, and the argument no address.
+        match unsafe { ioctl::unknown(self.file.as_raw_fd()) } {
+            Ok(_) => Err(Error::Impossible("success for an unknown ioctl")),
+            Err(Errno::ENOTTY) => Ok(()),
+            Err(errno) => Err(Error::Ioctl {
+                what: "unknown ioctl",
+                errno,
+                extended: 0,
+            }),
+        }
     }
 
     /// Returns the path the node was opened with.
@@ -225,7 +244,7 @@ fn limits(arg: &uapi::azihsm_query) -> Limits {
         interface_version: format!(
             "{}.{}.{}",
             version >> 16,
-            version >> 8 & 0xff,
+            (version >> 8) & 0xff,
             version & 0xff
         ),
         svn: has(uapi::AZIHSM_FEATURE_SVN).then_some(arg.svn),

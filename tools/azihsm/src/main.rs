@@ -4,6 +4,7 @@
 //!
 //! It talks to the driver only through the interface in `include/uapi/linux/azihsm.h`.
 
+mod bench;
 mod cli;
 mod demo;
 mod device;

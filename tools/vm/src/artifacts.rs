@@ -3,7 +3,7 @@
 //! What a guest run needs to have built: the module, the tests, the programs.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -57,6 +57,25 @@ pub fn programs(layout: &Layout) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Builds QEMU's plugin that counts instructions; returns its path.
+pub fn plugin(layout: &Layout) -> Result<PathBuf> {
+    let source = layout.repo.join("tools/vm/plugin/count.c");
+    let plugin = layout.program("count.so");
+    let mut gcc = Command::new("gcc");
+    gcc.args([
+        "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC", "-o",
+    ])
+    .arg(&plugin)
+    .arg(&source);
+    done(step::run(
+        "PLUGIN",
+        "instruction counter",
+        &mut gcc,
+        layout.log("plugin"),
+    )?)?;
+    Ok(plugin)
 }
 
 /// Builds and installs the guest tests; returns their names.

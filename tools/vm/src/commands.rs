@@ -84,6 +84,7 @@ pub fn run_tests(layout: &Layout, run: &Run, all: &[String]) -> Result<Suite> {
         initramfs: &initramfs,
         append: &run.kernel,
         device: run.setup().as_ref(),
+        counter: None,
         limits: Some(run.limits()),
     }
     .run(&mut programs)?;
@@ -129,6 +130,7 @@ pub fn demo() -> Result<ExitCode> {
         initramfs: &initramfs,
         append: &[],
         device: Some(&setup),
+        counter: None,
         limits: Some(Limits {
             total: Duration::from_secs(600),
             silence: Duration::from_secs(60),
@@ -156,12 +158,7 @@ pub fn demo() -> Result<ExitCode> {
     if !good && outcome.end == End::Complete {
         println!("azihsm: error: `azihsm demo` failed in the guest");
     }
-    for (_, complaints) in verdicts(&layout, &outcome) {
-        if !complaints.is_empty() {
-            good = false;
-            println!("azihsm: error: {}", complaints.join("\n  "));
-        }
-    }
+    good &= complain(&layout, &outcome);
     Ok(if good {
         ExitCode::SUCCESS
     } else {
@@ -210,6 +207,7 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode> {
         initramfs: &initramfs,
         append: &[],
         device: (!args.no_device).then_some(&setup),
+        counter: None,
         limits: None,
     }
     .run(&mut relay)?;
@@ -218,12 +216,7 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode> {
     exit_if_interrupted(&outcome);
     let mut good = true;
     if outcome.end != End::Left {
-        for (_, complaints) in verdicts(&layout, &outcome) {
-            if !complaints.is_empty() {
-                good = false;
-                println!("azihsm: error: {}", complaints.join("\n  "));
-            }
-        }
+        good = complain(&layout, &outcome);
     }
     Ok(if good {
         ExitCode::SUCCESS
@@ -232,7 +225,8 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode> {
     })
 }
 
-fn guest_files(layout: &Layout, dir: &std::path::Path, job: &Job) -> Result<Initramfs> {
+/// The guest's file system with the module and the tool.
+pub fn guest_files(layout: &Layout, dir: &std::path::Path, job: &Job) -> Result<Initramfs> {
     let module = layout.module();
     ensure!(
         module.exists(),
@@ -275,8 +269,20 @@ fn verdicts(layout: &Layout, outcome: &Outcome) -> Vec<(&'static str, Vec<String
     verdicts
 }
 
+/// Says what speaks against a run; returns whether nothing does.
+pub fn complain(layout: &Layout, outcome: &Outcome) -> bool {
+    let mut good = true;
+    for (_, complaints) in verdicts(layout, outcome) {
+        if !complaints.is_empty() {
+            good = false;
+            println!("azihsm: error: {}", complaints.join("\n  "));
+        }
+    }
+    good
+}
+
 /// After Ctrl-C there is nothing to report; everything has been taken down.
-fn exit_if_interrupted(outcome: &Outcome) {
+pub fn exit_if_interrupted(outcome: &Outcome) {
     if outcome.end == End::Interrupted {
         eprintln!("\nazihsm: interrupted; the guest and the emulator were ended");
         std::process::exit(130);

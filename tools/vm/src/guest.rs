@@ -14,7 +14,7 @@ use crate::child::{Child, Event, Interrupts, describe};
 use crate::console::{Lines, Port, Record};
 use crate::emulator::{Emulator, Setup, Verdict, tail};
 use crate::layout::Layout;
-use crate::qemu::{Machine, QEMU};
+use crate::qemu::{Counter, Machine, QEMU};
 
 /// First word of the guest's lines that are for the runner.
 pub const MARK: &str = "@azihsm ";
@@ -43,6 +43,8 @@ pub struct Guest<'a> {
     pub append: &'a [String],
     /// The device; none for a machine without it.
     pub device: Option<&'a Setup>,
+    /// QEMU's plugin that counts instructions, if they are to be counted.
+    pub counter: Option<&'a Path>,
     /// How long it may take; an interactive guest has no limits.
     pub limits: Option<Limits>,
 }
@@ -115,11 +117,16 @@ impl Guest<'_> {
             .map(|setup| Emulator::start(self.layout, setup, sockets.path(), self.dir, &sender))
             .transpose()?;
         let vmlinuz = self.layout.vmlinuz()?;
+        let counter_socket = sockets.path().join("counter");
         let machine = Machine {
             kernel: &vmlinuz,
             initramfs: self.initramfs,
             append: self.append,
             device: emulator.as_ref().map(Emulator::socket),
+            counter: self.counter.map(|plugin| Counter {
+                plugin,
+                socket: &counter_socket,
+            }),
         };
         let (mut command, ports) = machine.command()?;
         let qemu_log = self.dir.join("qemu.log");

@@ -6,6 +6,7 @@
 //! there.
 
 mod artifacts;
+mod bench;
 mod check;
 mod child;
 mod commands;
@@ -47,6 +48,8 @@ enum Command {
     Test(commands::TestArgs),
     /// Shows the driver at work.
     Demo,
+    /// Measures what commands cost.
+    Bench(bench::BenchArgs),
     /// Opens a shell in the guest.
     Shell(commands::ShellArgs),
 }
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Check => check::check(),
         Command::Test(args) => commands::test(&args),
         Command::Demo => commands::demo(),
+        Command::Bench(args) => bench::bench(&args),
         Command::Shell(args) => commands::shell(&args),
     };
     match done {

@@ -23,6 +23,19 @@ pub struct Ports {
     pub job: UnixStream,
 }
 
+/// Counts the instructions that the guest executes in its modules; the guest reads the counts from its fourth serial
+/// port.
+#[derive(Clone, Copy)]
+pub struct Counter<'a> {
+    /// QEMU's plugin.
+    pub plugin: &'a Path,
+    /// Socket between QEMU and the plugin, which QEMU makes.
+    pub socket: &'a Path,
+}
+
+/// Where kernel modules are, on x86-64.
+const MODULES: &str = "from=ffffffffc0000000,to=ffffffffff000000";
+
 /// A machine that can be started.
 pub struct Machine<'a> {
     /// Kernel image.
@@ -33,6 +46,8 @@ pub struct Machine<'a> {
     pub append: &'a [String],
     /// Socket of the emulated device; none for a machine without it.
     pub device: Option<&'a Path>,
+    /// Counts instructions, if wanted.
+    pub counter: Option<Counter<'a>>,
 }
 
 impl Machine<'_> {
@@ -63,6 +78,15 @@ impl Machine<'_> {
             qemu.arg("-chardev")
                 .arg(format!("socket,id={id},fd={}", port.as_raw_fd()));
             qemu.arg("-serial").arg(format!("chardev:{id}"));
+        }
+        if let Some(counter) = self.counter {
+            let (plugin, socket) = (counter.plugin.display(), counter.socket.display());
+            qemu.arg("-chardev").arg(format!(
+                "socket,id=counter,path={socket},server=on,wait=off"
+            ));
+            qemu.args(["-serial", "null", "-serial", "chardev:counter"]);
+            qemu.arg("-plugin")
+                .arg(format!("{plugin},{MODULES},socket={socket}"));
         }
         qemu.arg("-kernel").arg(self.kernel);
         qemu.arg("-initrd").arg(self.initramfs);
@@ -113,6 +137,7 @@ mod tests {
             initramfs: Path::new("/i"),
             append: &append,
             device,
+            counter: None,
         };
         let (command, _ports) = machine.command().unwrap();
         command

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Measures what commands cost: throughput, latency, processor time, and what can be counted exactly.
+//!
+//! Times depend on the machine and on what else it does: they are to be read as ratios within one run. That is why
+//! each run measures the ceilings too, what a system call costs that does nothing.
+
+mod counters;
+mod ioctls;
+mod load;
+mod plot;
+mod sample;
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::demo::Partition;
+use crate::device::Device;
+use crate::hsm::Hsm;
+use counters::{Counters, Snapshot};
+use load::Keys;
+pub use load::{ALL, Load, parse};
+pub use plot::draw;
+use sample::{Percentiles, Samples};
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Loads.
+    pub loads: Vec<Load>,
+    /// Numbers of threads for ioctls.
+    pub threads: Vec<usize>,
+    /// Commands for each measurement; fewer for large ones.
+    pub commands: u64,
+    /// Whether to tell which functions of the driver the instructions were executed in.
+    pub profile: bool,
+}
+
+/// How commands get to the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Door {
+    /// One ioctl after the other in each of some threads.
+    Ioctl,
+    /// An ioctl that the driver does not know.
+    BadIoctl,
+}
+
+/// One measurement.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Measurement {
+    /// Name of the load; "ceiling" for what is not a command.
+    pub load: String,
+    /// How commands got to the driver.
+    pub door: Door,
+    /// Commands that were under way at a time.
+    pub depth: usize,
+    /// Commands.
+    pub commands: u64,
+    /// Time from the first to the last, in seconds.
+    pub seconds: f64,
+    /// Commands per second.
+    pub per_second: f64,
+    /// Latency of a command.
+    pub latency_us: Percentiles,
+    /// Processor time of the process for each command, in microseconds.
+    pub cpu_us: f64,
+    /// Guest instructions executed in the driver for each command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<f64>,
+    /// Writes to submission queue doorbells for each command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sq_doorbells: Option<f64>,
+    /// Writes to completion queue doorbells for each command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cq_doorbells: Option<f64>,
+    /// Interrupts for each command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupts: Option<f64>,
+    /// Functions of the driver with the instructions executed in them for each command, most first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profile: Vec<(String, f64)>,
+}
+
+/// All measurements of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// The measurements, in the order they were made.
+    pub measurements: Vec<Measurement>,
+}
+
+/// Runs the bench on `device` and tells each figure to `out` when it is known.
+pub fn run(device: &Device, options: &Options, out: &mut dyn Write) -> Result<Report> {
+    let mut partition = Partition::provision(device)?;
+    let result = measure(device, &mut partition, options, out);
+    // The partition is given back also after an error, which is then what is to be told.
+    let given_back = partition.unprovision();
+    let report = result?;
+    given_back?;
+    Ok(report)
+}
+
+fn measure(
+    device: &Device,
+    partition: &mut Partition<'_>,
+    options: &Options,
+    out: &mut dyn Write,
+) -> Result<Report> {
+    let keys = Keys::make(device, partition)?;
+    let mut bench = Bench {
+        counters: Counters::open()?,
+        profile: options.profile,
+        measurements: Vec::new(),
+        out,
+    };
+    writeln!(bench.out, "{}", Measurement::heading())?;
+    bench.one("ceiling", Door::BadIoctl, 1, || {
+        bad_ioctls(device, options.commands)
+    })?;
+    for load in &options.loads {
+        let commands = load.commands(options.commands);
+        for &threads in &options.threads {
+            let hsm: &dyn Hsm = device;
+            bench.one(&load.to_string(), Door::Ioctl, threads, || {
+                ioctls::run(hsm, &keys, *load, threads, commands)
+            })?;
+        }
+    }
+    Ok(Report {
+        measurements: bench.measurements,
+    })
+}
+
+fn bad_ioctls(device: &Device, commands: u64) -> Result<(Duration, Samples)> {
+    let mut samples = Samples::default();
+    let start = Instant::now();
+    for _ in 0..commands {
+        let began = Instant::now();
+        device.unknown_ioctl()?;
+        samples.push(began.elapsed());
+    }
+    Ok((start.elapsed(), samples))
+}
+
+/// A run under way.
+struct Bench<'a> {
+    counters: Counters,
+    profile: bool,
+    measurements: Vec<Measurement>,
+    out: &'a mut dyn Write,
+}
+
+impl Bench<'_> {
+    fn one(
+        &mut self,
+        load: &str,
+        door: Door,
+        depth: usize,
+        run: impl Fn() -> Result<(Duration, Samples)>,
+    ) -> Result<()> {
+        // What happens only the first time is not what is to be measured.
+        run()?;
+        let profile = self.profile_now()?;
+        let before = self.counters.read()?;
+        let (time, samples) = run()?;
+        let after = self.counters.read()?;
+        let mut measurement = Measurement::new(load, door, depth, time, samples, &before, &after);
+        let commands = measurement.commands as f64;
+        measurement.profile = difference(&profile, self.profile_now()?, commands);
+        writeln!(self.out, "{measurement}")?;
+        for (name, instructions) in measurement.profile.iter().take(20) {
+            writeln!(self.out, "{instructions:>60.1}  {name}")?;
+        }
+        self.measurements.push(measurement);
+        Ok(())
+    }
+
+    fn profile_now(&mut self) -> Result<Vec<(String, u64)>> {
+        if self.profile {
+            self.counters.profile()
+        } else {
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// Returns what was added to a profile, for each command, most first.
+fn difference(
+    before: &[(String, u64)],
+    after: Vec<(String, u64)>,
+    commands: f64,
+) -> Vec<(String, f64)> {
+    let mut added: Vec<(String, f64)> = after
+        .into_iter()
+        .map(|(name, sum)| {
+            let known = before
+                .iter()
+                .find(|(other, _)| *other == name)
+                .map_or(0, |b| b.1);
+            (name, (sum - known) as f64 / commands)
+        })
+        .filter(|(_, sum)| *sum >= 0.05)
+        .collect();
+    added.sort_by(|a, b| b.1.total_cmp(&a.1));
+    added
+}
+
+impl Measurement {
+    fn new(
+        load: &str,
+        door: Door,
+        depth: usize,
+        time: Duration,
+        samples: Samples,
+        before: &Snapshot,
+        after: &Snapshot,
+    ) -> Self {
+        let commands = samples.len().max(1) as f64;
+        let each = |after: u64, before: u64| after.saturating_sub(before) as f64 / commands;
+        let devices = after.device.zip(before.device);
+        Self {
+            load: load.to_owned(),
+            door,
+            depth,
+            commands: samples.len() as u64,
+            seconds: time.as_secs_f64(),
+            per_second: commands / time.as_secs_f64(),
+            latency_us: samples.percentiles(),
+            cpu_us: (after.cpu - before.cpu).as_secs_f64() * 1e6 / commands,
+            instructions: after
+                .instructions
+                .zip(before.instructions)
+                .map(|(a, b)| each(a, b)),
+            sq_doorbells: devices.map(|(a, b)| each(a.doorbell_writes_sq, b.doorbell_writes_sq)),
+            cq_doorbells: devices.map(|(a, b)| each(a.doorbell_writes_cq, b.doorbell_writes_cq)),
+            interrupts: devices.map(|(a, b)| each(a.interrupts, b.interrupts)),
+            profile: Vec::new(),
+        }
+    }
+
+    fn heading() -> String {
+        format!(
+            "{:<12} {:<12} {:>5} {:>10} {:>9} {:>9} {:>9} {:>8} {:>7} {:>6} {:>6} {:>6}",
+            "load",
+            "door",
+            "depth",
+            "commands/s",
+            "p50 us",
+            "p99 us",
+            "p99.9 us",
+            "CPU us",
+            "instr.",
+            "SQ db",
+            "CQ db",
+            "irqs"
+        )
+    }
+}
+
+impl std::fmt::Display for Measurement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counted = |count: Option<f64>, digits: usize| {
+            count.map_or_else(|| "-".to_owned(), |n| format!("{n:.digits$}"))
+        };
+        write!(
+            f,
+            "{:<12} {:<12} {:>5} {:>10.0} {:>9.1} {:>9.1} {:>9.1} {:>8.1} {:>7} {:>6} {:>6} {:>6}",
+            self.load,
+            self.door.name(),
+            self.depth,
+            self.per_second,
+            self.latency_us.p50,
+            self.latency_us.p99,
+            self.latency_us.p99_9,
+            self.cpu_us,
+            counted(self.instructions, 0),
+            counted(self.sq_doorbells, 3),
+            counted(self.cq_doorbells, 3),
+            counted(self.interrupts, 3)
+        )
+    }
+}
+
+impl Door {
+    /// Returns the name, as it is in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ioctl => "ioctl",
+            Self::BadIoctl => "bad-ioctl",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_are_subtracted() {
+        let before = [("a".to_owned(), 10), ("b".to_owned(), 5)];
+        let after = vec![
+            ("a".to_owned(), 30),
+            ("b".to_owned(), 5),
+            ("c".to_owned(), 100),
+        ];
+        assert_eq!(
+            difference(&before, after, 10.0),
+            [("c".to_owned(), 10.0), ("a".to_owned(), 2.0)]
+        );
+    }
+
+    #[test]
+    fn figures_are_for_each_command() {
+        let mut samples = Samples::default();
+        for _ in 0..4 {
+            samples.push(Duration::from_micros(5));
+        }
+        let device = |n| {
+            Some(counters::Device {
+                doorbell_writes_sq: n,
+                doorbell_writes_cq: 2 * n,
+                interrupts: n,
+            })
+        };
+        let before = Snapshot::default();
+        let after = Snapshot {
+            device: device(2),
+            instructions: Some(4000),
+            cpu: Duration::from_micros(40),
+        };
+        let measure = |before: &Snapshot, samples| {
+            let second = Duration::from_secs(1);
+            Measurement::new("gcm", Door::Ioctl, 1, second, samples, before, &after)
+        };
+        let without = measure(&before, Samples::default());
+        assert!(without.sq_doorbells.is_none());
+        let before = Snapshot {
+            device: device(0),
+            instructions: Some(0),
+            ..before
+        };
+        let with = measure(&before, samples);
+        assert_eq!(with.per_second, 4.0);
+        assert_eq!(with.cpu_us, 10.0);
+        assert_eq!(with.instructions, Some(1000.0));
+        assert_eq!(
+            (with.sq_doorbells, with.cq_doorbells),
+            (Some(0.5), Some(1.0))
+        );
+    }
+}

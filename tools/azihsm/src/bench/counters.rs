@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What is counted beside the clock: by the emulator, by QEMU, by the kernel.
+//!
+//! Each source is there or not; what is not there is left out of the report. Counts do not depend on what else the
+//! machine does, which is why they matter more here than times.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+/// Environment variable with the path of the emulator's control channel.
+const EMULATOR: &str = "AZIHSM_EMULATOR";
+/// Environment variable with the path of the channel to the plugin that counts instructions.
+const COUNTER: &str = "AZIHSM_COUNTER";
+
+/// A channel on which each line that is sent is answered with one line.
+struct Channel {
+    writer: File,
+    reader: BufReader<File>,
+    name: &'static str,
+}
+
+impl Channel {
+    /// Opens the channel that the environment variable `name` says; `None` if it says none.
+    fn open(name: &'static str) -> Result<Option<Self>> {
+        let Some(path) = env::var_os(name).filter(|path: &OsString| !path.is_empty()) else {
+            return Ok(None);
+        };
+        let path = PathBuf::from(path);
+        let writer = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("cannot open {} ({name})", path.display()))?;
+        make_raw(&writer)?;
+        let reader = BufReader::new(writer.try_clone()?);
+        Ok(Some(Self {
+            writer,
+            reader,
+            name,
+        }))
+    }
+
+    fn ask(&mut self, request: &str) -> Result<String> {
+        self.writer.write_all(format!("{request}\n").as_bytes())?;
+        let mut answer = String::new();
+        self.reader.read_line(&mut answer)?;
+        if !answer.ends_with('\n') {
+            bail!("the channel of {} was closed", self.name);
+        }
+        Ok(answer)
+    }
+}
+
+/// Has a terminal pass bytes on as they are; anything else does so anyway.
+fn make_raw(file: &File) -> Result<()> {
+    use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+
+    if let Ok(mut termios) = tcgetattr(file) {
+        cfmakeraw(&mut termios);
+        tcsetattr(file, SetArg::TCSANOW, &termios)?;
+    }
+    Ok(())
+}
+
+/// What the emulator has counted so far.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct Device {
+    /// Writes to doorbells of submission queues.
+    pub doorbell_writes_sq: u64,
+    /// Writes to doorbells of completion queues.
+    pub doorbell_writes_cq: u64,
+    /// Interrupt messages sent.
+    pub interrupts: u64,
+}
+
+/// All counters at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Snapshot {
+    /// The emulator's.
+    pub device: Option<Device>,
+    /// Instructions executed in the driver.
+    pub instructions: Option<u64>,
+    /// Processor time of this process, in user space and in the kernel.
+    pub cpu: Duration,
+}
+
+/// The sources of counters.
+pub struct Counters {
+    emulator: Option<Channel>,
+    counter: Option<(Channel, Module)>,
+}
+
+/// Where the code of the driver is.
+#[derive(Clone, Copy, Debug)]
+struct Module {
+    from: u64,
+    to: u64,
+}
+
+impl Module {
+    /// Finds the driver in `/proc/modules`, which tells addresses only to root.
+    fn find() -> Result<Self> {
+        let modules = fs::read_to_string("/proc/modules").context("cannot read /proc/modules")?;
+        Self::parse(&modules).context("/proc/modules does not tell where the driver is")
+    }
+
+    fn parse(modules: &str) -> Option<Self> {
+        let line = modules.lines().find(|line| line.starts_with("azihsm "))?;
+        let mut words = line.split_whitespace().skip(1);
+        let len: u64 = words.next()?.parse().ok()?;
+        let from = words.find_map(|word| {
+            let digits = word.strip_prefix("0x")?;
+            u64::from_str_radix(digits, 16).ok()
+        })?;
+        (from != 0).then_some(Self {
+            from,
+            to: from + len,
+        })
+    }
+}
+
+impl Counters {
+    /// Opens what the environment offers.
+    pub fn open() -> Result<Self> {
+        let counter = match Channel::open(COUNTER)? {
+            Some(channel) => Some((channel, Module::find()?)),
+            None => None,
+        };
+        Ok(Self {
+            emulator: Channel::open(EMULATOR)?,
+            counter,
+        })
+    }
+
+    /// Reads all counters.
+    pub fn read(&mut self) -> Result<Snapshot> {
+        let device = match &mut self.emulator {
+            Some(channel) => {
+                let answer = channel.ask(r#"{"cmd":"stats"}"#)?;
+                Some(serde_json::from_str(&answer).context("strange answer of the emulator")?)
+            }
+            None => None,
+        };
+        let instructions = match &mut self.counter {
+            Some((channel, module)) => {
+                let answer = channel.ask(&format!("count {:x} {:x}", module.from, module.to))?;
+                Some(answer.trim().parse().context("strange answer of QEMU")?)
+            }
+            None => None,
+        };
+        Ok(Snapshot {
+            device,
+            instructions,
+            cpu: cpu_time()?,
+        })
+    }
+
+    /// Returns the functions of the driver with the instructions executed in each so far; none without the plugin.
+    pub fn profile(&mut self) -> Result<Vec<(String, u64)>> {
+        let Some((channel, module)) = &mut self.counter else {
+            return Ok(Vec::new());
+        };
+        let answer = channel.ask(&format!("profile {:x} {:x}", module.from, module.to))?;
+        let blocks: Vec<(u64, u64, u64)> =
+            serde_json::from_str(&answer).context("strange answer of QEMU")?;
+        let symbols = fs::read_to_string("/proc/kallsyms").context("cannot read /proc/kallsyms")?;
+        Ok(by_function(&blocks, &symbols))
+    }
+}
+
+/// Sums up the instructions of `blocks` by the functions that `symbols`, the text of `/proc/kallsyms`, says.
+fn by_function(blocks: &[(u64, u64, u64)], symbols: &str) -> Vec<(String, u64)> {
+    let mut functions: Vec<(u64, String)> = symbols
+        .lines()
+        .filter(|line| line.ends_with("[azihsm]"))
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let address = u64::from_str_radix(words.next()?, 16).ok()?;
+            let kind = words.next()?;
+            matches!(kind, "t" | "T").then_some((address, words.next()?.to_owned()))
+        })
+        .collect();
+    functions.sort();
+    let mut sums = std::collections::BTreeMap::<&str, u64>::new();
+    for (address, instructions, entered) in blocks {
+        let after = functions.partition_point(|(start, _)| start <= address);
+        let name = after.checked_sub(1).map_or("?", |i| &functions[i].1);
+        *sums.entry(name).or_default() += instructions * entered;
+    }
+    sums.into_iter()
+        // Without the hash that tells versions of a crate apart.
+        .map(|(name, sum)| (format!("{:#}", rustc_demangle::demangle(name)), sum))
+        .collect()
+}
+
+fn cpu_time() -> Result<Duration> {
+    use nix::sys::resource::{UsageWho, getrusage};
+
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let sum = |time: nix::sys::time::TimeVal| {
+        Duration::from_secs(time.tv_sec().unsigned_abs())
+            + Duration::from_micros(time.tv_usec().unsigned_abs())
+    };
+    Ok(sum(usage.user_time()) + sum(usage.system_time()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_module_is_found() {
+        let text = "ext4 1000 0 - Live 0xffffffffc0000000\n\
+                    azihsm 65536 1 - Live 0xffffffffc0100000 (OE)\n";
+        let module = Module::parse(text).unwrap();
+        assert_eq!(module.from, 0xffff_ffff_c010_0000);
+        assert_eq!(module.to, 0xffff_ffff_c011_0000);
+        assert!(Module::parse("azihsm 65536 1 - Live 0x0000000000000000\n").is_none());
+        assert!(Module::parse("").is_none());
+    }
+
+    #[test]
+    fn blocks_belong_to_functions() {
+        let symbols = "0000000000000100 t a\t[azihsm]\n0000000000000200 T b\t[azihsm]\n\
+                       0000000000000180 d data\t[azihsm]\n0000000000000110 t other\n";
+        let blocks = [(0x100, 3, 2), (0x1ff, 1, 1), (0x200, 5, 10), (0x10, 1, 1)];
+        let sums = by_function(&blocks, symbols);
+        assert_eq!(
+            sums,
+            [("?".into(), 1), ("a".into(), 7), ("b".into(), 50)] as [(String, u64); 3]
+        );
+    }
+}
