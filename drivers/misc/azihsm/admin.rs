@@ -10,8 +10,9 @@ use kernel::{
     },
     prelude::*,
     time::{
-        msecs_to_jiffies,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     }, //
 };
 
@@ -42,8 +43,10 @@ use crate::{
 
 /// Number of entries of the admin rings.
 pub(crate) const ENTRIES: u16 = 16;
-/// Time an admin command may take, in milliseconds.
-const TIMEOUT_MS: u32 = 30_000;
+/// Time an admin command may take.
+const TIMEOUT: Delta = Delta::from_secs(30);
+/// Time each admin command may take that brings the controller up or lets go of it.
+pub(crate) const SETUP_TIMEOUT: Delta = Delta::from_secs(10);
 
 impl Kind for Admin {
     type Left = ();
@@ -66,10 +69,21 @@ impl Controller<'_> {
     /// device in both cases), [`EAGAIN`] if the controller was reset or is not enabled, and what
     /// [`Status`](crate::wire::admin::Status) says if the command failed.
     pub(crate) fn admin_command(&self, command: Command) -> Result<u32> {
-        let slot = Slot::take(self, &*self.admin)?;
+        self.admin_command_until(command, Instant::now() + TIMEOUT)
+    }
+
+    /// Runs an admin command that brings the controller up; see [`Controller::admin_command`].
+    pub(crate) fn setup_command(&self, command: Command) -> Result<u32> {
+        self.admin_command_until(command, Instant::now() + SETUP_TIMEOUT)
+    }
+
+    /// Runs an admin command that has to have ended `until` then; see
+    /// [`Controller::admin_command`].
+    fn admin_command_until(&self, command: Command, until: Instant<Monotonic>) -> Result<u32> {
+        let slot = Slot::take(self, &*self.admin, until)?;
         let sqe = command.sqe(slot.cid());
-        let flight = slot.submit(sqe, Delta::from_millis(i64::from(TIMEOUT_MS)))?;
-        match flight.wait(Some(msecs_to_jiffies(TIMEOUT_MS))) {
+        let flight = slot.submit(sqe, until - Instant::now())?;
+        match flight.wait(until) {
             Waited::Ended(_slot, Outcome::Completed(cqe)) => cqe.value().map_err(|status| {
                 dev_dbg!(
                     self.pdev,
@@ -93,7 +107,7 @@ impl Controller<'_> {
     pub(crate) fn identify(&self) -> Result<identify::Identity> {
         let page: &Coherent<[identify::Data]> = &self.identify_page;
         io_project!(page, [try: 0]).copy_write(zerocopy::FromZeros::new_zeroed());
-        self.admin_command(Command::Identify {
+        self.setup_command(Command::Identify {
             page: page.dma_address(),
         })?;
         let data = io_project!(page, [try: 0]).copy_read();
@@ -112,7 +126,7 @@ impl Controller<'_> {
     /// Asks how many queues of `class` there are.
     pub(crate) fn queue_count(&self, class: Class) -> Result<identify::QueueCount> {
         let command = Command::queue_count(class, identify::WANTED_QUEUES).ok_or(EINVAL)?;
-        let count = identify::QueueCount::new(class, self.admin_command(command)?);
+        let count = identify::QueueCount::new(class, self.setup_command(command)?);
         if count.clamped() {
             dev_info!(
                 self.pdev,
@@ -128,42 +142,52 @@ impl Controller<'_> {
     /// Asks what the firmware can do; no answer means nothing special.
     pub(crate) fn capabilities_feature(&self) -> identify::Capabilities {
         let feature = Feature::Capabilities;
-        self.admin_command(Command::GetFeature { feature })
+        self.setup_command(Command::GetFeature { feature })
             .map(identify::Capabilities::new)
             .unwrap_or_default()
     }
 
-    /// Makes a queue pair known to the device and starts it.
-    pub(crate) fn create_queue<K: Kind>(&self, queue: &Queue<K>, vector: Option<u16>) -> Result {
+    /// Makes a queue pair known to the device and starts it; that has to be done `until` then.
+    pub(crate) fn create_queue<K: Kind>(
+        &self,
+        queue: &Queue<K>,
+        vector: Option<u16>,
+        until: Instant<Monotonic>,
+    ) -> Result {
         let (id, size): (QueueId, ring::Size) = (queue.id(), queue.size());
         queue.prepare(vector.is_none())?;
-        self.admin_command(Command::CreateCq {
+        let create_cq = Command::CreateCq {
             id,
             size,
             ring: queue.cq_address(),
             vector,
-        })?;
-        let created = self.admin_command(Command::CreateSq {
+        };
+        self.admin_command_until(create_cq, until)?;
+        let create_sq = Command::CreateSq {
             id,
             size,
             ring: queue.sq_address(),
-        });
-        if let Err(e) = created {
-            let _ = self.admin_command(Command::DeleteCq { id });
+        };
+        if let Err(e) = self.admin_command_until(create_sq, until) {
+            let _ = self.admin_command_until(Command::DeleteCq { id }, until);
             return Err(e);
         }
         queue.start();
         Ok(())
     }
 
-    /// Stops a queue pair and makes the device forget it.
+    /// Stops a queue pair and makes the device forget it; that has to be done `until` then.
     ///
     /// When this succeeds, the device does not touch the queue's memory any more.
-    pub(crate) fn delete_queue<K: Kind>(&self, queue: &Queue<K>) -> Result {
+    pub(crate) fn delete_queue<K: Kind>(
+        &self,
+        queue: &Queue<K>,
+        until: Instant<Monotonic>,
+    ) -> Result {
         let id = queue.id();
         queue.stop();
-        self.admin_command(Command::DeleteSq { id })?;
-        self.admin_command(Command::DeleteCq { id })?;
+        self.admin_command_until(Command::DeleteSq { id }, until)?;
+        self.admin_command_until(Command::DeleteCq { id }, until)?;
         Ok(())
     }
 }

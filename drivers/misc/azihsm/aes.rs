@@ -85,6 +85,7 @@ impl Controller<'_> {
         cmd: &mut Aes,
     ) -> Result<(), Refusal> {
         self.refusal()?;
+        let patience = self.patience();
         let context = Context {
             mode,
             session: file.session(),
@@ -92,10 +93,14 @@ impl Controller<'_> {
             has_queues: self.fast.active() != 0,
         };
         let request = Request::validate(cmd, &context, |addr, len| access_ok(addr, len as usize))?;
-        let announced = Announced::begin(self, file, |slot| slot.begin_aes(request.session))?;
+        let announced =
+            Announced::begin(self, file, patience, |slot| slot.begin_aes(request.session))?;
 
         let pinned = Pinned::new(self.pdev.as_ref(), &request)?;
-        let slot = self.fast.take(self).map_err(|e| self.not_accepted(e))?;
+        let slot = self
+            .fast
+            .take(self, patience.begin)
+            .map_err(|e| self.not_accepted(e))?;
         let memory = slot.memory().map_err(|e| Refusal::new(e, Ext::OK))?;
         let placed = placement::place(memory, &request, pinned.as_deref())?;
         let sqe = request
@@ -105,7 +110,7 @@ impl Controller<'_> {
             .submit(sqe, params::command_timeout())
             .map_err(|e| self.not_accepted(e))?;
 
-        let (slot, outcome) = match flight.wait(None) {
+        let (slot, outcome) = match flight.wait(patience.end) {
             Waited::Ended(slot, outcome) => (slot, outcome),
             Waited::Interrupted(flight, e) => {
                 if let Some((file, ticket)) = announced.hand_over() {
@@ -120,13 +125,13 @@ impl Controller<'_> {
                         reap(self, outcome, left);
                     }
                 }
-                return Err(Refusal::new(e, Ext::OK));
+                return Err(self.not_waited_for(e));
             }
         };
 
         let Outcome::Completed(cqe) = outcome else {
             placement::discard(pinned);
-            return Err(Refusal::new(EAGAIN, Ext::ABORTED));
+            return Err(self.lost());
         };
         match wire::check(&cqe, &request.expectation()) {
             Ok(wire::Outcome::Done(done)) => {
@@ -169,5 +174,5 @@ pub(crate) fn reap(controller: &Controller<'_>, outcome: Outcome<CqeOf<Fast>>, l
         drop(left.pinned);
     }
     let effect = left.file.complete(left.ticket, None, false);
-    controller.settle(effect);
+    controller.settle_later(effect);
 }

@@ -15,7 +15,6 @@
 #include <linux/pci.h>
 #include <linux/pid.h>
 #include <linux/sched/signal.h>
-#include <linux/semaphore.h>
 #include <linux/uaccess.h>
 
 #include "azihsm_helpers.h"
@@ -35,11 +34,6 @@ void azihsm_reinit_completion(struct completion *x)
 	reinit_completion(x);
 }
 
-void azihsm_sema_init(struct semaphore *sem, int val)
-{
-	sema_init(sem, val);
-}
-
 bool azihsm_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
@@ -48,6 +42,11 @@ bool azihsm_fatal_signal_pending(void)
 struct pid *azihsm_current_tgid(void)
 {
 	return task_tgid(current);
+}
+
+bool azihsm_current_exiting(void)
+{
+	return current->flags & PF_EXITING;
 }
 
 void azihsm_memzero_page(struct page *page, size_t offset, size_t len)

@@ -17,7 +17,6 @@ struct inode;
 struct page;
 struct pci_dev;
 struct pid;
-struct semaphore;
 
 /* kapi/chrdev.rs */
 struct cdev *azihsm_inode_cdev(const struct inode *inode);
@@ -25,11 +24,11 @@ void azihsm_ida_init(struct ida *ida);
 
 /* kapi/wait.rs */
 void azihsm_reinit_completion(struct completion *x);
-void azihsm_sema_init(struct semaphore *sem, int val);
 bool azihsm_fatal_signal_pending(void);
 
 /* kapi/task.rs */
 struct pid *azihsm_current_tgid(void);
+bool azihsm_current_exiting(void);
 
 /* kapi/mm.rs */
 void azihsm_memzero_page(struct page *page, size_t offset, size_t len);

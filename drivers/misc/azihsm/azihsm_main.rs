@@ -9,7 +9,7 @@
 //!   front doors   chardev  mgmt  pci
 //!   requests      session  files  control  aes  query  request/
 //!   engine        queue  slot  command  pool  waiters  dma  placement
-//!   controller    controller  lifecycle  admin  recovery  vectors  sriov
+//!   controller    controller  lifecycle  admin  recovery  ladder  vectors  sriov
 //!   hardware      regs  ring  wire/
 //! ```
 //!
@@ -33,9 +33,11 @@ mod devinfo;
 mod dma;
 mod files;
 mod kapi;
+mod ladder;
 mod lifecycle;
 mod mgmt;
 mod params;
+mod patience;
 mod pci;
 mod placement;
 mod pool;

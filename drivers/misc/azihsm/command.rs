@@ -11,7 +11,8 @@ use kernel::{
     prelude::*,
     time::{
         Delta,
-        Jiffies, //
+        Instant,
+        Monotonic, //
     }, //
 };
 
@@ -50,9 +51,13 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
     ///
     /// # Errors
     ///
-    /// [`EINTR`] if the caller was killed.
-    pub(crate) fn take(host: &'a H, queue: &'a Queue<K>) -> Result<Self> {
-        let cid = queue.acquire()?.cid;
+    /// [`EINTR`] if the caller was killed, [`ETIMEDOUT`] if there was none `until` then.
+    pub(crate) fn take(
+        host: &'a H,
+        queue: &'a Queue<K>,
+        until: Instant<Monotonic>,
+    ) -> Result<Self> {
+        let cid = queue.acquire(until)?.cid;
         Ok(Self { host, queue, cid })
     }
 
@@ -135,10 +140,10 @@ impl<'a, K: Kind, H: Host> InFlight<'a, K, H> {
         }
     }
 
-    /// Waits until the command ended, the caller is killed ([`EINTR`]) or `timeout` is over
+    /// Waits until the command ended, the caller is killed ([`EINTR`]) or it is `until`
     /// ([`ETIMEDOUT`]).
-    pub(crate) fn wait(self, timeout: Option<Jiffies>) -> Waited<'a, K, H> {
-        match self.queue.wait(self.host, self.cid, timeout) {
+    pub(crate) fn wait(self, until: Instant<Monotonic>) -> Waited<'a, K, H> {
+        match self.queue.wait(self.host, self.cid, until) {
             Ok(outcome) => Waited::Ended(self.slot(), outcome),
             Err(e) => Waited::Interrupted(self, e),
         }

@@ -85,8 +85,10 @@ impl Controller<'_> {
         cmd: &mut CpCmd,
     ) -> Result<(), Refusal> {
         self.refusal()?;
+        let patience = self.patience();
         let request = Request::validate(cmd)?;
-        let announced = Announced::begin(self, file, |slot| slot.begin(&request.control))?;
+        let announced =
+            Announced::begin(self, file, patience, |slot| slot.begin(&request.control))?;
         if !access_ok(request.src, request.src_len as usize) {
             return Err(Refusal::invalid(Ext::SRC_BUF));
         }
@@ -94,12 +96,15 @@ impl Controller<'_> {
             return Err(Refusal::invalid(Ext::DST_BUF));
         }
 
-        let slot = self.control.take(self).map_err(|e| self.not_accepted(e))?;
+        let slot = self
+            .control
+            .take(self, patience.begin)
+            .map_err(|e| self.not_accepted(e))?;
         let sqe = place(&slot, &request)?;
         let flight = slot
             .submit(sqe, params::command_timeout())
             .map_err(|e| self.not_accepted(e))?;
-        let (slot, outcome) = match flight.wait(None) {
+        let (slot, outcome) = match flight.wait(patience.end) {
             Waited::Ended(slot, outcome) => (slot, outcome),
             Waited::Interrupted(flight, e) => {
                 if let Some((file, ticket)) = announced.hand_over() {
@@ -108,12 +113,12 @@ impl Controller<'_> {
                         reap(self, outcome, left);
                     }
                 }
-                return Err(Refusal::new(e, Ext::OK));
+                return Err(self.not_waited_for(e));
             }
         };
 
         let Outcome::Completed(cqe) = outcome else {
-            return Err(Refusal::new(EAGAIN, Ext::ABORTED));
+            return Err(self.lost());
         };
         let reply = cqe.reply();
         let len = reply.len(request.dst_len);
@@ -178,11 +183,11 @@ pub(crate) fn reap(controller: &Controller<'_>, outcome: Outcome<CqeOf<Control>>
     match left {
         Left::Command(file, ticket) => {
             let effect = file.complete(ticket, reply.as_ref(), false);
-            controller.settle(effect);
+            controller.settle_later(effect);
         }
         Left::Flush(id) => {
             if reply.is_none() {
-                controller.flush_or_defer(id);
+                controller.defer_flush(id);
             }
         }
     }

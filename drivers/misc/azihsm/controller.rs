@@ -5,8 +5,7 @@
 //!
 //! # Lock order
 //!
-//! Outer to inner; no lock is held while a caller of the device waits for a completion, except
-//! that `files.open` is held while the sessions of a function that goes away are flushed.
+//! Outer to inner; no lock is held while anybody waits for a completion.
 //!
 //! 1. `files.open`, `files.unflushed`
 //! 2. `recovery.wanted`
@@ -35,7 +34,11 @@ use kernel::{
         Mutex,
         SetOnce, //
     },
-    time::Delta, //
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
 };
 
 use crate::{
@@ -52,6 +55,7 @@ use crate::{
         State, //
     },
     params,
+    patience::Patience,
     pool::Pool,
     query::Facts,
     queue::{
@@ -92,6 +96,9 @@ use crate::{
     },
 };
 
+/// Time that the creation of all I/O queues may take.
+const QUEUES_TIMEOUT: Delta = Delta::from_secs(30);
+
 /// A mapped BAR of the device.
 pub(crate) type Bar<'a> = pci::Bar<'a, { regs::BAR_LEN }>;
 
@@ -125,6 +132,8 @@ pub(crate) struct Controller<'bound> {
     pub(crate) identify_page: Coherent<[identify::Data]>,
     /// How interrupt vectors are shared out, once they are allocated.
     pub(crate) vectors: SetOnce<Split>,
+    /// Milliseconds that the controller may take to become ready or to stop.
+    ready_ms: Atomic<u32>,
     /// Whether the firmware corrects AES-GCM for unaligned lengths.
     gcm_workaround: Atomic<bool>,
     #[pin]
@@ -180,6 +189,7 @@ impl<'bound> Controller<'bound> {
                 fast: Pool::new(MAX_AES_QUEUES)?,
                 identify_page: Coherent::zeroed_slice(dev, 1, GFP_KERNEL)?,
                 vectors: SetOnce::new(),
+                ready_ms: Atomic::new(CAP::MAX_TIMEOUT_MS),
                 gcm_workaround: Atomic::new(false),
                 info <- new_mutex!(None, "azihsm_info"),
                 sriov <- Sriov::new(pdev),
@@ -226,8 +236,29 @@ impl<'bound> Controller<'bound> {
             }
             // The queue is about to be reset, or back already.
             Ok(()) if errno == EAGAIN => Refusal::new(EAGAIN, Ext::ABORT_IN_PROGRESS),
-            Ok(()) => Refusal::new(errno, Ext::OK),
+            Ok(()) => self.not_waited_for(errno),
         }
+    }
+
+    /// Returns the refusal of a command that was not waited for any longer.
+    pub(crate) fn not_waited_for(&self, errno: Error) -> Refusal {
+        match errno {
+            ETIMEDOUT => self.lost(),
+            errno => Refusal::new(errno, Ext::OK),
+        }
+    }
+
+    /// Returns the refusal of a command that was lost to a reset, or ran out of time.
+    pub(crate) fn lost(&self) -> Refusal {
+        match self.life.get() {
+            State::Removed => Refusal::new(ENODEV, Ext::NOT_READY),
+            _ => Refusal::new(EAGAIN, Ext::ABORTED),
+        }
+    }
+
+    /// Returns the patience of a caller that begins now.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::new(params::command_timeout(), self.recovery_bound())
     }
 
     /// Reads the status of the controller.
@@ -249,14 +280,23 @@ impl<'bound> Controller<'bound> {
         (&self.registers).try_read(CAP)
     }
 
-    /// Waits until `CSTS.RDY` has the wanted value. Sleeps.
+    /// Returns how long the controller may take to become ready or to stop.
+    pub(crate) fn ready_timeout(&self) -> Delta {
+        Delta::from_millis(i64::from(self.ready_ms.load(Relaxed)))
+    }
+
+    /// Returns whether the function can be reset with [`ResetKind::Subsystem`].
+    pub(crate) fn has_subsystem_reset(&self) -> bool {
+        self.capability().is_ok_and(|cap| cap.ssrs().get() != 0)
+    }
+
+    /// Waits until `CSTS.RDY` has the wanted value, for at most `timeout`. Sleeps.
     ///
     /// # Errors
     ///
     /// [`ENODEV`] if the function no longer answers, [`ETIMEDOUT`], [`EIO`] if the controller
     /// reports a fatal error in the wanted state.
-    fn wait_ready(&self, wanted: bool) -> Result {
-        let timeout = self.capability()?.ready_timeout();
+    fn wait_ready(&self, wanted: bool, timeout: Delta) -> Result {
         let csts = read_poll_timeout(
             || self.status(),
             |csts| csts.rdy() == wanted,
@@ -279,6 +319,11 @@ impl<'bound> Controller<'bound> {
         Ok(())
     }
 
+    /// Returns whether the controller is told to run. The device may clear that from inside.
+    pub(crate) fn is_enabled(&self) -> bool {
+        (&self.registers).read(CC).en()
+    }
+
     fn set_enable(&self, enable: bool) {
         (&self.registers).update(CC, |cc| cc.with_en(enable));
     }
@@ -289,18 +334,31 @@ impl<'bound> Controller<'bound> {
     ///
     /// See [`Controller::wait_ready`].
     pub(crate) fn disable(&self) -> Result {
-        self.set_enable(false);
-        self.wait_ready(false)
+        self.stop(ResetKind::Controller)
     }
 
     /// Stops the controller in the way that `kind` says; see [`Controller::disable`].
+    ///
+    /// Takes no longer than [`Controller::ready_timeout`], however it is done.
     pub(crate) fn stop(&self, kind: ResetKind) -> Result {
+        self.status()?;
+        let timeout = self.ready_timeout();
+        let begin = Instant::<Monotonic>::now();
         if kind == ResetKind::Subsystem {
             (&self.registers).write_reg(NSSR::MAGIC);
-            self.wait_ready(false)?;
+            self.wait_ready(false, timeout)?;
         }
         // After a subsystem reset the enable bit is still set.
-        self.disable()
+        self.set_enable(false);
+        let left = timeout - begin.elapsed();
+        self.wait_ready(
+            false,
+            if left.is_negative() {
+                Delta::ZERO
+            } else {
+                left
+            },
+        )
     }
 
     /// Starts the controller with its admin queue.
@@ -314,7 +372,7 @@ impl<'bound> Controller<'bound> {
         registers.try_write_reg(ASQ::from_raw(self.admin.sq_address()))?;
         registers.try_write_reg(ACQ::from_raw(self.admin.cq_address()))?;
         self.set_enable(true);
-        self.wait_ready(true)?;
+        self.wait_ready(true, self.ready_timeout())?;
         self.admin.start();
         Ok(())
     }
@@ -325,6 +383,8 @@ impl<'bound> Controller<'bound> {
     ///
     /// Whatever went wrong; the controller is in no defined state then and has to be stopped.
     pub(crate) fn bring_up(&self) -> Result {
+        let cap = self.capability()?;
+        self.ready_ms.store(cap.ready_timeout_ms(), Relaxed);
         self.enable()?;
         let identity = self.identify()?;
         (&self.registers).update(CC, CC::with_entry_sizes);
@@ -336,18 +396,18 @@ impl<'bound> Controller<'bound> {
             self.files.forget_sessions();
         }
         let split = self.vectors.as_ref().ok_or(EINVAL)?;
-        let cap = self.capability()?;
         let mqes = cap.max_entries();
+        let until = Instant::now() + QUEUES_TIMEOUT;
+        let (entries, vector) = (params::control_entries(), |i| split.control_vector(i));
         self.create_pool(
             &self.control,
             control.usable,
-            params::control_entries(),
-            mqes,
-            |i| split.control_vector(i),
+            (entries, mqes),
+            vector,
+            until,
         )?;
-        self.create_pool(&self.fast, fast.usable, params::aes_entries(), mqes, |i| {
-            split.aes_vector(i)
-        })?;
+        let (entries, vector) = (params::aes_entries(), |i| split.aes_vector(i));
+        self.create_pool(&self.fast, fast.usable, (entries, mqes), vector, until)?;
 
         let capabilities = self.capabilities_feature();
         self.gcm_workaround
@@ -361,7 +421,7 @@ impl<'bound> Controller<'bound> {
             resources: control.granted,
             control_queues: control.usable,
             fast_queues: fast.usable,
-            ready_timeout_ms: u32::try_from(cap.ready_timeout().as_millis())?,
+            recovery_bound_ms: u32::try_from(self.recovery_bound().as_millis())?,
         };
         // All-ones in these registers are no features.
         self.status()?;
@@ -377,23 +437,24 @@ impl<'bound> Controller<'bound> {
         &self,
         pool: &Pool<K>,
         count: u16,
-        entries: u32,
-        mqes: u16,
+        (entries, mqes): (u32, u16),
         vector: impl Fn(u16) -> Option<u16>,
+        until: Instant<Monotonic>,
     ) -> Result {
         let size = ring::Size::clamped(entries, mqes).ok_or(EINVAL)?;
         for index in 0..count {
             let queue = pool.allocate(self.pdev.as_ref(), index, size)?;
             // Interrupts of the queue are served from here on.
             pool.activate(index + 1);
-            self.create_queue(queue, vector(index)).inspect_err(|e| {
-                dev_err!(
-                    self.pdev,
-                    "queue {} was not created: {:?}\n",
-                    queue.id().raw(),
-                    e
-                )
-            })?;
+            self.create_queue(queue, vector(index), until)
+                .inspect_err(|e| {
+                    dev_err!(
+                        self.pdev,
+                        "queue {} was not created: {:?}\n",
+                        queue.id().raw(),
+                        e
+                    )
+                })?;
         }
         pool.activate(count);
         Ok(())
@@ -406,33 +467,26 @@ impl<'bound> Controller<'bound> {
         self.admin.stop();
     }
 
-    /// Looks for completions on every queue; returns how many there were.
-    pub(crate) fn poll_all(&self) -> usize {
-        let control: usize = self.control.all().map(|queue| queue.poll(self)).sum();
-        let fast: usize = self.fast.all().map(|queue| queue.poll(self)).sum();
-        control + fast + self.admin.poll(self)
-    }
-
     /// Ends every command at the device: those that completed as what they are, the others as
     /// aborted. Returns the number of the latter.
     ///
     /// The device must have been stopped, or cut off from memory.
-    pub(crate) fn end_all(&self) -> usize {
-        self.poll_all();
-        let control: usize = self.control.all().map(|queue| queue.abort_all(self)).sum();
-        let fast: usize = self.fast.all().map(|queue| queue.abort_all(self)).sum();
-        control + fast + self.admin.abort_all(self)
+    pub(crate) fn end_all(&self) -> u64 {
+        let control: u64 = self.control.all().map(|q| q.end_all(self).count).sum();
+        let fast: u64 = self.fast.all().map(|q| q.end_all(self).count).sum();
+        control + fast + self.admin.end_all(self).count
     }
 
     /// Makes the device forget its I/O queues, as far as it answers.
     pub(crate) fn delete_queues(&self) {
+        let until = Instant::now() + admin::SETUP_TIMEOUT;
         for queue in self.fast.iter() {
-            if self.delete_queue(queue).is_err() {
+            if self.delete_queue(queue, until).is_err() {
                 return;
             }
         }
         for queue in self.control.iter() {
-            if self.delete_queue(queue).is_err() {
+            if self.delete_queue(queue, until).is_err() {
                 return;
             }
         }
@@ -457,6 +511,12 @@ impl<'bound> Controller<'bound> {
             vs.tertiary().get(),
             self.control.active(),
             self.fast.active()
+        );
+        dev_info!(
+            self.pdev,
+            "a command takes at most {} ms, and {} ms more if it has to be recovered from\n",
+            params::command_timeout().as_millis(),
+            self.recovery_bound().as_millis()
         );
     }
 }

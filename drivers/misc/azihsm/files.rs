@@ -15,16 +15,24 @@ use kernel::{
         Arc,
         Mutex,
         SpinLock, //
-    }, //
+    },
+    time::Delta, //
 };
 
 use crate::{
     command::Waited,
     control::Left,
     controller::Controller,
-    kapi::wait::Completion,
+    kapi::{
+        task,
+        wait::Completion, //
+    },
     lifecycle::State,
     params,
+    patience::{
+        jiffies_until,
+        Patience, //
+    },
     session::{
         Blocked,
         Effect,
@@ -45,6 +53,9 @@ use crate::{
         SessionId, //
     },
 };
+
+/// How long a task that exits waits for the flush of its session; it cannot be killed any more.
+const EXIT: Delta = Delta::from_millis(50);
 
 /// What the lock of a file's session protects.
 struct Guarded {
@@ -88,9 +99,11 @@ impl FileSession {
     ///
     /// # Errors
     ///
-    /// What `begin` says, or [`EINTR`] if the caller was killed while it waited.
+    /// What `begin` says, [`EINTR`] if the caller was killed while it waited, or [`ETIMEDOUT`] if
+    /// it ran out of `patience`.
     pub(crate) fn begin(
         &self,
+        patience: Patience,
         mut begin: impl FnMut(&mut Slot) -> Result<Ticket, Blocked>,
     ) -> Result<Ticket, Refusal> {
         loop {
@@ -102,9 +115,14 @@ impl FileSession {
                     Err(Blocked::Wait) => guarded.waiting += 1,
                 }
             }
-            self.changed
-                .wait_killable()
-                .map_err(|e| Refusal::new(e, Ext::OK))?;
+            match self
+                .changed
+                .wait_killable_timeout(jiffies_until(patience.end))
+            {
+                Ok(true) => (),
+                Ok(false) => return Err(Refusal::new(EAGAIN, Ext::ABORTED)),
+                Err(e) => return Err(Refusal::new(e, Ext::OK)),
+            }
         }
     }
 
@@ -196,16 +214,28 @@ impl Controller<'_> {
         }
     }
 
+    /// Returns whether some session is to be flushed before the function goes away.
+    pub(crate) fn has_sessions(&self) -> bool {
+        let open = self.files.open.lock();
+        open.iter().any(|file| file.session().is_some()) || !self.files.unflushed.lock().is_empty()
+    }
+
     /// Flushes the sessions of all files, for a function that is going away.
     pub(crate) fn flush_all(&self) {
-        let mut open = self.files.open.lock();
-        while let Some(file) = open.pop() {
-            let Some(id) = file.release() else {
-                continue;
-            };
-            if let Err(e) = self.flush(id) {
-                dev_warn!(self.pdev, "session {} was not flushed: {:?}\n", id.0, e);
+        let patience = Patience::new(params::command_timeout(), Delta::ZERO);
+        loop {
+            // Files are closed meanwhile, which must not wait for this.
+            let file = self.files.open.lock().pop();
+            let deferred = self.files.unflushed.lock().pop();
+            if file.is_none() && deferred.is_none() {
                 return;
+            }
+            let id = file.and_then(|file| file.release());
+            for id in [id, deferred].into_iter().flatten() {
+                if let Err(e) = self.flush(id, patience) {
+                    dev_warn!(self.pdev, "session {} was not flushed: {:?}\n", id.0, e);
+                    return;
+                }
             }
         }
     }
@@ -214,6 +244,14 @@ impl Controller<'_> {
     pub(crate) fn settle(&self, effect: Effect) {
         match effect {
             Effect::Flush(id) => self.flush_or_defer(id),
+            other => self.settle_later(other),
+        }
+    }
+
+    /// The same, for those who must not wait for the device.
+    pub(crate) fn settle_later(&self, effect: Effect) {
+        match effect {
+            Effect::Flush(id) => self.defer_flush(id),
             Effect::Mismatch => {
                 self.recovery
                     .mismatches
@@ -224,29 +262,42 @@ impl Controller<'_> {
     }
 
     /// Flushes a session, now or as soon as the controller can.
-    pub(crate) fn flush_or_defer(&self, id: SessionId) {
-        if self.flush(id).is_ok() {
-            return;
+    ///
+    /// The caller waits for the end as for that of any command, and a task that exits only for as
+    /// long as a flush usually takes.
+    fn flush_or_defer(&self, id: SessionId) {
+        let patience = if task::is_exiting() {
+            Patience::new(EXIT, Delta::ZERO)
+        } else {
+            self.patience()
+        };
+        if self.flush(id, patience).is_err() {
+            self.defer_flush(id);
         }
+    }
+
+    /// Has a session flushed as soon as the controller can.
+    pub(crate) fn defer_flush(&self, id: SessionId) {
         match self.life.get() {
             State::Live | State::Resetting => {
                 if self.files.unflushed.lock().push(id, GFP_KERNEL).is_err() {
                     dev_warn!(self.pdev, "session {} was not flushed\n", id.0);
                 }
-                self.reap_soon();
+                self.flush_soon();
             }
             // A controller that is gone holds no session that could be flushed.
             _ => (),
         }
     }
 
-    /// Flushes what had to wait for a reset.
+    /// Flushes what was put off.
     pub(crate) fn flush_deferred(&self) {
         while self.life.get() == State::Live {
             let Some(id) = self.files.unflushed.lock().pop() else {
                 return;
             };
-            if self.flush(id).is_err() {
+            if self.flush(id, self.patience()).is_err() {
+                // For lack of a queue, which is being reset: try again when it is back.
                 let _ = self.files.unflushed.lock().push(id, GFP_KERNEL);
                 return;
             }
@@ -255,16 +306,17 @@ impl Controller<'_> {
 
     /// Makes the device drop session `id`.
     ///
-    /// A caller that is killed meanwhile leaves the command at the device.
+    /// A caller that is killed or runs out of patience meanwhile leaves the command at the device.
     ///
     /// # Errors
     ///
-    /// [`EAGAIN`] or [`EINTR`] if the command did not get to the device, or was lost to a reset.
-    fn flush(&self, id: SessionId) -> Result {
-        let slot = self.control.take(self)?;
+    /// [`EAGAIN`], [`EINTR`] or [`ETIMEDOUT`] if the command did not get to the device, or was lost
+    /// to a reset.
+    fn flush(&self, id: SessionId, patience: Patience) -> Result {
+        let slot = self.control.take(self, patience.begin)?;
         let sqe = control::Sqe::flush(slot.cid(), id);
         let flight = slot.submit(sqe, params::command_timeout())?;
-        match flight.wait(None) {
+        match flight.wait(patience.end) {
             Waited::Ended(_slot, Outcome::Completed(_)) => Ok(()),
             Waited::Ended(_slot, Outcome::Aborted) => Err(EAGAIN),
             Waited::Interrupted(flight, _) => match flight.leave(Left::Flush(id)) {
@@ -289,12 +341,13 @@ impl<'a> Announced<'a> {
     pub(crate) fn begin(
         controller: &'a Controller<'a>,
         file: &'a Arc<FileSession>,
+        patience: Patience,
         begin: impl FnMut(&mut Slot) -> Result<Ticket, Blocked>,
     ) -> Result<Self, Refusal> {
         Ok(Self {
             controller,
             file,
-            ticket: Some(file.begin(begin)?),
+            ticket: Some(file.begin(patience, begin)?),
         })
     }
 

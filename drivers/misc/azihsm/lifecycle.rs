@@ -3,10 +3,12 @@
 //! Life-cycle of a controller.
 //!
 //! ```text
-//!   New -> Live <-> Resetting -> Dead
-//!     \       \        |         /
-//!      +-------+--> Removed <---+
+//!   New -> Live <-> Resetting <-> Dead
+//!     \       \        |          /
+//!      +-------+--> Removed <----+
 //! ```
+//!
+//! A dead controller gets another chance only when the function was reset from outside.
 
 use kernel::{
     prelude::*,
@@ -27,7 +29,7 @@ pub(crate) enum State {
     Live = 1,
     /// It is being reset; commands are refused for the moment.
     Resetting = 2,
-    /// A reset failed; commands are refused until the function is probed again.
+    /// It was given up; commands are refused until the function is reset or probed again.
     Dead = 3,
     /// The driver lets go of it.
     Removed = 4,
@@ -40,7 +42,7 @@ impl State {
             (Self::Removed, _) => false,
             (_, Self::Removed) => true,
             (Self::New, Self::Live) => true,
-            (Self::Live, Self::Resetting) => true,
+            (Self::Live | Self::Dead, Self::Resetting) => true,
             (Self::Resetting, Self::Live | Self::Dead) => true,
             _ => false,
         }
@@ -77,14 +79,20 @@ impl LifeCycle {
     pub(crate) fn change(&self, to: State) -> Result<State, State> {
         loop {
             let from = self.get();
-            if !from.may_become(to) {
-                return Err(from);
-            }
-            // CAST: The enum is `repr(u32)`.
-            if self.0.cmpxchg(from as u32, to as u32, Full).is_ok() {
+            if self.change_from(from, to)? {
                 return Ok(from);
             }
         }
+    }
+
+    /// Goes from state `from` to state `to`; returns whether that was the state, or as error `from`
+    /// if the change is not allowed.
+    pub(crate) fn change_from(&self, from: State, to: State) -> Result<bool, State> {
+        if !from.may_become(to) {
+            return Err(from);
+        }
+        // CAST: The enum is `repr(u32)`.
+        Ok(self.0.cmpxchg(from as u32, to as u32, Full).is_ok())
     }
 }
 
@@ -105,6 +113,7 @@ mod tests {
         let allowed = [
             (State::New, State::Live),
             (State::Live, State::Resetting),
+            (State::Dead, State::Resetting),
             (State::Resetting, State::Live),
             (State::Resetting, State::Dead),
             (State::New, State::Removed),
@@ -129,6 +138,16 @@ mod tests {
         assert!(life.change(State::Resetting) == Err(State::Resetting));
         assert!(life.change(State::Removed) == Ok(State::Resetting));
         assert!(life.change(State::Live) == Err(State::Removed));
+    }
+
+    #[test]
+    fn a_change_may_depend_on_where_it_comes_from() {
+        let life = LifeCycle::new();
+        assert!(life.change_from(State::Live, State::Resetting) == Ok(false));
+        assert!(life.change_from(State::New, State::Dead) == Err(State::New));
+        assert!(life.change_from(State::New, State::Live) == Ok(true));
+        assert!(life.change_from(State::Live, State::Resetting) == Ok(true));
+        assert!(life.get() == State::Resetting);
     }
 
     #[test]

@@ -15,7 +15,13 @@ use kernel::{
 use crate::{
     chardev,
     controller::Controller,
-    kapi,
+    kapi::{
+        self,
+        pci::{
+            ChannelState,
+            Recovery, //
+        }, //
+    },
     lifecycle::State,
     mgmt,
     recovery::Works,
@@ -168,6 +174,68 @@ impl kapi::pci::Callbacks for Driver {
     ) -> Result<u32> {
         this.controller.configure_vfs(pdev, num_vfs)
     }
+
+    fn error_detected<'bound>(
+        _pdev: &'bound pci::Device<Core<'_>>,
+        this: Pin<&Function<'bound>>,
+        state: ChannelState,
+    ) -> Recovery {
+        match state {
+            ChannelState::Normal => Recovery::CanRecover,
+            ChannelState::Frozen => {
+                this.controller.hold(false);
+                Recovery::NeedReset
+            }
+            ChannelState::PermanentFailure => {
+                this.controller.lose();
+                Recovery::Disconnect
+            }
+        }
+    }
+
+    fn mmio_enabled<'bound>(
+        _pdev: &'bound pci::Device<Core<'_>>,
+        this: Pin<&Function<'bound>>,
+    ) -> Recovery {
+        if this.controller.survived() {
+            return Recovery::Recovered;
+        }
+        this.controller.hold(false);
+        Recovery::NeedReset
+    }
+
+    fn slot_reset<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        this: Pin<&Function<'bound>>,
+    ) -> Recovery {
+        kapi::pci::restore_state(pdev);
+        if this.controller.release() {
+            Recovery::Recovered
+        } else {
+            Recovery::Disconnect
+        }
+    }
+
+    fn reset_prepare<'bound>(_pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Function<'bound>>) {
+        this.controller.hold(true);
+    }
+
+    fn reset_done<'bound>(_pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Function<'bound>>) {
+        this.controller.release();
+    }
+
+    fn sleep<'bound>(_pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Function<'bound>>) -> Result {
+        this.controller.hold(true);
+        Ok(())
+    }
+
+    fn wake<'bound>(_pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Function<'bound>>) -> Result {
+        if this.controller.release() {
+            Ok(())
+        } else {
+            Err(EIO)
+        }
+    }
 }
 
 impl Controller<'_> {
@@ -175,6 +243,8 @@ impl Controller<'_> {
     fn start(&self) -> Result {
         self.bring_up().inspect_err(|_| self.cut_off())?;
         let _ = self.life.change(State::Live);
+        // What a reset of the link loses.
+        kapi::pci::save_state(self.pdev);
         self.announce();
         Ok(())
     }

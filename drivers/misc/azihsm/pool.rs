@@ -21,6 +21,10 @@ use kernel::{
         },
         Arc,
         SetOnce, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
     }, //
 };
 
@@ -129,8 +133,13 @@ impl<K: Kind> Pool<K> {
     ///
     /// # Errors
     ///
-    /// [`EINTR`] if the caller was killed, [`EAGAIN`] if there is no queue.
-    pub(crate) fn take<'a, H: Host>(&'a self, host: &'a H) -> Result<Slot<'a, K, H>> {
+    /// [`EINTR`] if the caller was killed, [`ETIMEDOUT`] if there was no slot `until` then,
+    /// [`EAGAIN`] if there is no queue.
+    pub(crate) fn take<'a, H: Host>(
+        &'a self,
+        host: &'a H,
+        until: Instant<Monotonic>,
+    ) -> Result<Slot<'a, K, H>> {
         let active = self.active();
         let mine = irq::current_cpu().as_u32() as usize % active.max(1);
         let mine = self.get(mine).ok_or(EAGAIN)?;
@@ -146,7 +155,9 @@ impl<K: Kind> Pool<K> {
             }
         }
         let look = || self.iter().find_map(Queue::try_acquire);
-        let grant = self.waiters.wait(look, |grant| self.give_back(grant))?;
+        let grant = self
+            .waiters
+            .wait(look, |grant| self.give_back(grant), until)?;
         let queue = self.of_grant(grant).ok_or(EAGAIN)?;
         Ok(Slot::granted(host, queue, grant.cid))
     }

@@ -52,14 +52,11 @@ pub(crate) struct Facts {
     pub(crate) control_queues: u16,
     /// Fast-path queues.
     pub(crate) fast_queues: u16,
-    /// Milliseconds that a change of state may take.
-    pub(crate) ready_timeout_ms: u32,
+    /// Milliseconds in which the driver ends a command that timed out.
+    pub(crate) recovery_bound_ms: u32,
 }
 
 impl Facts {
-    /// Changes of state in a reset: a subsystem reset, a disable, an enable.
-    const RESET_STEPS: u32 = 3;
-
     fn features(&self) -> u32 {
         let mut features = 0;
         for (is_set, feature) in [
@@ -153,7 +150,7 @@ impl Controller<'_> {
             fp_ring_entries: fast.entries,
             command_timeout_ms: u32::try_from(params::command_timeout().as_millis())
                 .unwrap_or(u32::MAX),
-            recovery_bound_ms: facts.ready_timeout_ms * Facts::RESET_STEPS,
+            recovery_bound_ms: facts.recovery_bound_ms,
         })
     }
 }

@@ -36,7 +36,6 @@ use kernel::{
     time::{
         Delta,
         Instant,
-        Jiffies,
         Monotonic, //
     }, //
 };
@@ -47,11 +46,17 @@ use crate::{
         SlotMemory, //
     },
     kapi::wait::Completion,
+    ladder::{
+        QueueHistory,
+        QueueStep, //
+    },
+    patience::jiffies_until,
     ring,
     slot::{
         Notify,
         Outcome,
-        Table, //
+        Table,
+        Times, //
     },
     waiters::{
         Grant,
@@ -67,7 +72,7 @@ use crate::{
 };
 
 /// Largest number of slots a queue can have.
-pub(crate) const MAX_SLOTS: u16 = 255;
+pub(crate) const MAX_SLOTS: u8 = 255;
 
 /// A kind of queue: its entries, and what a caller that goes away leaves behind.
 pub(crate) trait Kind: Entries {
@@ -97,6 +102,8 @@ pub(crate) struct Stats {
     pub(crate) bad_heads: Atomic<u64>,
     /// Commands lost to a reset.
     pub(crate) aborted: Atomic<u64>,
+    /// Resets of this queue alone.
+    pub(crate) resets: Atomic<u64>,
 }
 
 impl Stats {
@@ -107,6 +114,7 @@ impl Stats {
             stale: Atomic::new(0),
             bad_heads: Atomic::new(0),
             aborted: Atomic::new(0),
+            resets: Atomic::new(0),
         }
     }
 }
@@ -118,6 +126,7 @@ struct State<K: Kind> {
     sq: ring::Submission,
     cq: ring::Completion,
     table: Table<CqeOf<K>, K::Left>,
+    history: QueueHistory,
 }
 
 /// A queue pair.
@@ -135,7 +144,8 @@ pub(crate) struct Queue<K: Kind> {
     waiters: Arc<Waiters>,
     /// Data memory, one for each slot; none for a queue that carries no data.
     memory: KVec<SlotMemory>,
-    /// Slots in use; a hint for the choice of a queue.
+    /// Slots in use, or more than there are if the queue takes no commands; a hint for the choice
+    /// of a queue.
     load: Atomic<u32>,
     /// Set if completions raise no interrupt and have to be looked for.
     polled: Atomic<bool>,
@@ -185,10 +195,7 @@ impl<K: Kind> Queue<K> {
         waiters: Arc<Waiters>,
     ) -> impl PinInit<Self, Error> + 'a {
         pin_init::pin_init_scope(move || {
-            let count = size.slots();
-            if count > MAX_SLOTS {
-                return Err(EINVAL);
-            }
+            let count = u8::try_from(size.slots())?;
             let entries = usize::from(size.entries());
             let mut done = KVec::with_capacity(usize::from(count), GFP_KERNEL)?;
             let mut slots = KVec::new();
@@ -204,6 +211,7 @@ impl<K: Kind> Queue<K> {
                 sq: ring::Submission::new(size),
                 cq: ring::Completion::new(size),
                 table: Table::new(count)?,
+                history: QueueHistory::default(),
             };
             Ok(try_pin_init!(Self {
                 id,
@@ -271,12 +279,16 @@ impl<K: Kind> Queue<K> {
 
     /// Starts to accept commands: the device knows the queue now.
     pub(crate) fn start(&self) {
-        self.state.lock().accepting = true;
+        let mut state = self.state.lock();
+        state.accepting = true;
+        self.note_load(&state);
     }
 
     /// Stops accepting commands; after this no doorbell of the queue is rung any more.
     pub(crate) fn stop(&self) {
-        self.state.lock().accepting = false;
+        let mut state = self.state.lock();
+        state.accepting = false;
+        self.note_load(&state);
     }
 
     /// Takes a slot if one is free.
@@ -297,19 +309,22 @@ impl<K: Kind> Queue<K> {
     ///
     /// # Errors
     ///
-    /// [`EINTR`] if the caller was killed.
-    pub(crate) fn acquire(&self) -> Result<Grant> {
+    /// [`EINTR`] if the caller was killed, [`ETIMEDOUT`] if there was none `until` then.
+    pub(crate) fn acquire(&self, until: Instant<Monotonic>) -> Result<Grant> {
         if !self.waiters.any() {
             if let Some(grant) = self.try_acquire() {
                 return Ok(grant);
             }
         }
-        self.waiters
-            .wait(|| self.try_acquire(), |grant| self.release(grant.cid))
+        self.waiters.wait(
+            || self.try_acquire(),
+            |grant| self.release(grant.cid),
+            until,
+        )
     }
 
     /// Gives a slot back that has no command at the device.
-    pub(crate) fn release(&self, cid: Cid) {
+    pub(crate) fn release(&self, mut cid: Cid) {
         loop {
             {
                 let mut state = self.state.lock();
@@ -318,6 +333,10 @@ impl<K: Kind> Queue<K> {
                     self.note_load(&state);
                     return;
                 }
+                let Some(next) = state.table.renew(cid) else {
+                    return;
+                };
+                cid = next;
             }
             let grant = Grant {
                 queue: self.id,
@@ -335,25 +354,38 @@ impl<K: Kind> Queue<K> {
     }
 
     fn note_load(&self, state: &State<K>) {
-        let used = self.done.len() - state.table.available();
-        // CAST: At most `MAX_SLOTS`.
-        self.load.store(used as u32, Relaxed);
+        let load = if state.accepting {
+            // CAST: At most `MAX_SLOTS`.
+            (self.done.len() - state.table.available()) as u32
+        } else {
+            u32::MAX
+        };
+        self.load.store(load, Relaxed);
     }
 
     /// Puts a command into the ring and tells the device. The entry's command id is an owned
     /// slot.
     ///
-    /// Returns [`EAGAIN`] if the queue does not accept commands, [`EIO`] if the device says that
-    /// it has not fetched commands which it completed.
+    /// Returns [`EAGAIN`] if the queue does not accept commands.
     pub(crate) fn submit(&self, host: &impl Host, sqe: K::Sqe, timeout: Delta) -> Result {
-        let deadline = Instant::<Monotonic>::now() + timeout;
+        let submitted = Instant::<Monotonic>::now();
+        let times = Times {
+            submitted,
+            deadline: submitted + timeout,
+        };
         let mut state = self.state.lock();
         if !state.accepting {
             return Err(EAGAIN);
         }
+        if state.sq.is_full() {
+            // There are fewer slots than entries, so the device has fetched more than it says.
+            let unfinished = state.table.in_flight();
+            // CAST: At most `MAX_SLOTS`.
+            state.sq.resync(unfinished as u16);
+        }
         let index = state.sq.push().ok_or(EIO)?;
         io_project!(self.sq, [try: usize::from(index)]).copy_write(sqe);
-        state.table.submit(sqe.cid(), deadline);
+        state.table.submit(sqe.cid(), times);
         host.ring_sq(self.id, state.sq.tail());
         self.stats.submitted.add(1, Relaxed);
         Ok(())
@@ -361,37 +393,30 @@ impl<K: Kind> Queue<K> {
 
     /// Waits until the command of a slot ended.
     ///
-    /// `timeout` bounds the wait, `None` leaves that to the watchdog, which ends every command.
-    /// Returns [`EINTR`] if the caller was killed and [`ETIMEDOUT`] after `timeout`; the command
-    /// is still at the device then.
+    /// Returns [`EINTR`] if the caller was killed and [`ETIMEDOUT`] if the command has not ended
+    /// `until` then; it is still at the device in both cases.
     pub(crate) fn wait(
         &self,
         host: &impl Host,
         cid: Cid,
-        timeout: Option<Jiffies>,
+        until: Instant<Monotonic>,
     ) -> Result<Outcome<CqeOf<K>>> {
         let done = self.done.get(cid.index()).ok_or(EINVAL)?;
-        let mut left = timeout;
         loop {
             if let Some(outcome) = self.state.lock().table.take(cid) {
                 return Ok(outcome);
             }
-            let polled = self.polled.load(Relaxed);
-            match (polled, left) {
-                (false, None) => done.wait_killable()?,
-                (_, Some(0)) => return Err(ETIMEDOUT),
-                (false, Some(jiffies)) => {
-                    // A signal may be that of an earlier command of the slot.
-                    if !done.wait_killable_timeout(jiffies)? {
-                        left = Some(0);
-                    }
-                }
-                (true, _) => {
-                    // Completions raise no interrupt: look for them once in a jiffy.
-                    done.wait_killable_timeout(1)?;
-                    self.poll(host);
-                    left = left.map(|jiffies| jiffies - 1);
-                }
+            let left = jiffies_until(until);
+            if left == 0 {
+                return Err(ETIMEDOUT);
+            }
+            if self.polled.load(Relaxed) {
+                // Completions raise no interrupt: look for them once in a jiffy.
+                done.wait_killable_timeout(1)?;
+                self.poll(host);
+            } else {
+                // A signal may be that of an earlier command of the slot.
+                done.wait_killable_timeout(left)?;
             }
         }
     }
@@ -465,32 +490,70 @@ impl<K: Kind> Queue<K> {
         }
     }
 
-    /// Ends every command that is still at the device as aborted; returns their number.
+    /// Delivers completions that no interrupt told of: those of commands that are at the device
+    /// since `when` or earlier. Returns their number.
+    pub(crate) fn rescue(&self, host: &impl Host, when: Instant<Monotonic>) -> usize {
+        let before = self.state.lock().table.since(when);
+        if before == 0 {
+            return 0;
+        }
+        self.poll(host);
+        if self.polled.load(Relaxed) {
+            // Nobody was to be told.
+            return 0;
+        }
+        before.saturating_sub(self.state.lock().table.since(when))
+    }
+
+    /// Ends every command at the device: those that completed as what they are, the others as
+    /// aborted. Whoever waits for one of the latter is told when the result is dropped.
     ///
-    /// The device must have been stopped.
-    pub(crate) fn abort_all(&self, host: &impl Host) -> usize {
-        let mut ended = CidSet::new();
+    /// The device must have been stopped, or have forgotten the queue.
+    pub(crate) fn end_all(&self, host: &impl Host) -> Lost<'_, K> {
+        self.poll(host);
+        let mut lost = Lost {
+            queue: self,
+            callers: CidSet::new(),
+            count: 0,
+        };
         let mut reap = false;
-        let mut count = 0;
         self.state.lock().table.abort_all(|notify| {
-            count += 1;
+            lost.count += 1;
             match notify {
-                Notify::Waiter(cid) => ended.insert(cid),
+                Notify::Waiter(cid) => lost.callers.insert(cid),
                 _ => reap = true,
             }
         });
-        if count != 0 {
-            self.stats.aborted.add(count as u64, Relaxed);
-            self.wake(&ended);
-        }
+        self.stats.aborted.add(lost.count, Relaxed);
         if reap {
             host.reap_later();
         }
-        count
+        lost
     }
 
     /// Returns the number of commands whose deadline is past.
     pub(crate) fn overdue(&self, now: Instant<Monotonic>) -> usize {
         self.state.lock().table.overdue(now)
+    }
+
+    /// Notes that a command timed out; returns what to do about it.
+    pub(crate) fn timed_out(&self) -> QueueStep {
+        let completed = self.stats.completed.load(Relaxed);
+        self.state.lock().history.timed_out(completed)
+    }
+}
+
+/// Commands that were lost; whoever waits for one is told when this is dropped.
+#[must_use = "the callers are told when it is dropped"]
+pub(crate) struct Lost<'a, K: Kind> {
+    queue: &'a Queue<K>,
+    callers: CidSet,
+    /// How many they are.
+    pub(crate) count: u64,
+}
+
+impl<K: Kind> Drop for Lost<'_, K> {
+    fn drop(&mut self) {
+        self.queue.wake(&self.callers);
     }
 }

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Timeouts and resets.
+//! Timeouts, resets and removal: who asks, and who acts.
 //!
-//! Everybody only *requests* a reset: the watchdog that finds an overdue command or a controller
-//! in trouble, and the reset ioctl. One work item acts. It stops submissions, stops the device
-//! (or cuts it off from memory), delivers what did complete, fails the rest exactly once and
-//! brings the controller up again.
+//! Everybody only *requests*: the watchdog that finds an overdue command or a controller in trouble,
+//! the reset ioctl, the bus. One work item acts, one thing at a time: it resets the queues of overdue
+//! commands, resets the controller, or holds it still for the bus. What comes next when that does
+//! not help is decided by [`ladder`](crate::ladder).
 //!
-//! The watchdog looks once a second, so a command ends at the latest one second after its timeout
-//! plus the time the controller takes to stop.
+//! See [`Documentation/driver-api/azihsm-recovery.rst`](srctree/Documentation/driver-api/azihsm-recovery.rst).
 
 use kernel::{
     new_mutex,
@@ -25,33 +24,33 @@ use kernel::{
     },
     time::{
         msecs_to_jiffies,
-        Instant,
-        Jiffies, //
+        Delta,
+        Instant, //
     }, //
 };
 
 use crate::{
-    aes,
-    command::Slot,
-    control,
     controller::Controller,
     kapi::{
-        self,
         wait::Completion,
         work, //
     },
-    lifecycle::State,
-    pool::Pool,
-    queue::{
-        CqeOf,
-        Kind, //
+    ladder::{
+        ControllerStep,
+        History, //
     },
-    slot::Outcome,
+    lifecycle::State,
+    params,
     uapi::ResetKind, //
 };
 
-/// Time between two looks of the watchdog, in milliseconds.
-const WATCHDOG_MS: u32 = 1_000;
+mod bus;
+mod levels;
+mod removal;
+mod watch;
+
+/// Time the reset of queues may take, all of them together, before the controller is reset.
+const QUEUE_RESETS: Delta = Delta::from_secs(5);
 
 /// Somebody who waits for the end of a reset.
 #[pin_data]
@@ -61,25 +60,100 @@ struct Ticket {
     succeeded: Atomic<bool>,
 }
 
+impl Ticket {
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            ended <- Completion::new(),
+            succeeded: Atomic::new(false),
+        })
+    }
+
+    fn end(&self, succeeded: bool) {
+        self.succeeded.store(succeeded, Release);
+        self.ended.complete();
+    }
+}
+
+/// What is to be done with the controller.
+#[derive(Clone, Copy)]
+enum Action {
+    Reset(ResetKind),
+    /// Stop it, and leave it so.
+    GiveUp,
+}
+
+/// Whether the controller is held still, as the bus wants it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    No,
+    /// It is to be held; `reachable` says whether its registers can be accessed.
+    Wanted {
+        reachable: bool,
+    },
+    Held,
+}
+
 /// What the work item is asked to do.
 struct Wanted {
-    /// Kind of reset, if one is wanted.
-    reset: Option<ResetKind>,
+    hold: Hold,
+    action: Option<Action>,
+    /// Some command is overdue.
+    overdue: bool,
+    /// Those who wait for the end of the reset.
     waiting: KVec<Arc<Ticket>>,
+    /// Whether the bus waits for it, too.
+    bus_waits: bool,
+    /// What was tried before.
+    history: History,
+}
+
+/// What the work item does next.
+enum Step {
+    Hold { reachable: bool },
+    Act(Action),
+    Queues,
+}
+
+impl Wanted {
+    fn next(&mut self) -> Option<Step> {
+        match self.hold {
+            Hold::Wanted { reachable } => return Some(Step::Hold { reachable }),
+            Hold::Held => return None,
+            Hold::No => (),
+        }
+        if let Some(action) = self.action.take() {
+            self.overdue = false;
+            return Some(Step::Act(action));
+        }
+        core::mem::take(&mut self.overdue).then_some(Step::Queues)
+    }
+
+    /// Returns whether something is to be done that cannot wait for the reset of queues.
+    fn is_urgent(&self) -> bool {
+        self.hold != Hold::No || self.action.is_some()
+    }
 }
 
 /// Recovery of a controller.
 #[pin_data]
 pub(crate) struct Recovery {
     #[pin]
-    reset: work::Item,
+    act: work::Item,
     #[pin]
     watchdog: work::Item,
     #[pin]
     reaper: work::Item,
     #[pin]
+    flusher: work::Item,
+    #[pin]
     wanted: Mutex<Wanted>,
-    /// Resets since probe.
+    /// Tells the bus that the controller is held.
+    #[pin]
+    held: Completion,
+    /// Tells the bus that the controller was reset after that.
+    #[pin]
+    released: Ticket,
+    /// Resets of the controller since probe.
     pub(crate) resets: Atomic<u64>,
     /// Completions that came without an interrupt.
     pub(crate) missed_interrupts: Atomic<u64>,
@@ -90,31 +164,46 @@ pub(crate) struct Recovery {
 impl Recovery {
     /// Makes the recovery of a controller; it does nothing before [`Works::arm`].
     pub(crate) fn new(queue: Arc<work::Queue>) -> impl PinInit<Self> {
+        let wanted = Wanted {
+            hold: Hold::No,
+            action: None,
+            overdue: false,
+            waiting: KVec::new(),
+            bus_waits: false,
+            history: History::new(),
+        };
         pin_init!(Self {
-            reset <- work::new_item!(queue.clone(), "azihsm_reset"),
+            act <- work::new_item!(queue.clone(), "azihsm_recovery"),
             watchdog <- work::new_item!(queue.clone(), "azihsm_watchdog"),
-            reaper <- work::new_item!(queue, "azihsm_reaper"),
-            wanted <- new_mutex!(
-                Wanted { reset: None, waiting: KVec::new() },
-                "azihsm_recovery"
-            ),
+            reaper <- work::new_item!(queue.clone(), "azihsm_reaper"),
+            flusher <- work::new_item!(queue, "azihsm_flusher"),
+            wanted <- new_mutex!(wanted, "azihsm_recovery"),
+            held <- Completion::new(),
+            released <- Ticket::new(),
             resets: Atomic::new(0),
             missed_interrupts: Atomic::new(0),
             mismatches: Atomic::new(0),
         })
     }
+
+    /// Has the work item look at what is wanted, now.
+    fn act_now(&self) {
+        self.act.requeue_after(0);
+    }
 }
 
-/// Runs [`Controller::run_reset`].
-struct Reset<'a>(&'a Controller<'a>);
+/// Runs [`Controller::act`].
+struct Act<'a>(&'a Controller<'a>);
 /// Runs [`Controller::watch`].
 struct Watchdog<'a>(&'a Controller<'a>);
 /// Runs [`Controller::reap`].
 struct Reaper<'a>(&'a Controller<'a>);
+/// Runs [`Controller::flush_deferred`].
+struct Flusher<'a>(&'a Controller<'a>);
 
-impl work::Handler for Reset<'_> {
+impl work::Handler for Act<'_> {
     fn run(&self) {
-        self.0.run_reset();
+        self.0.act();
     }
 }
 
@@ -130,10 +219,17 @@ impl work::Handler for Reaper<'_> {
     }
 }
 
+impl work::Handler for Flusher<'_> {
+    fn run(&self) {
+        self.0.flush_deferred();
+    }
+}
+
 /// The armed work items of a controller; dropping it waits for them.
 pub(crate) struct Works<'bound> {
     _watchdog: work::Armed<'bound, Watchdog<'bound>>,
-    _reset: work::Armed<'bound, Reset<'bound>>,
+    _act: work::Armed<'bound, Act<'bound>>,
+    _flusher: work::Armed<'bound, Flusher<'bound>>,
     _reaper: work::Armed<'bound, Reaper<'bound>>,
 }
 
@@ -148,61 +244,52 @@ impl<'bound> Works<'bound> {
         // SAFETY: The caller does not leak `Self`, which owns the armed item.
         let reaper = unsafe { work::Armed::new(&recovery.reaper, Reaper(controller))? };
         // SAFETY: As above.
-        let reset = unsafe { work::Armed::new(&recovery.reset, Reset(controller))? };
+        let flusher = unsafe { work::Armed::new(&recovery.flusher, Flusher(controller))? };
+        // SAFETY: As above.
+        let act = unsafe { work::Armed::new(&recovery.act, Act(controller))? };
         // SAFETY: As above.
         let watchdog = unsafe { work::Armed::new(&recovery.watchdog, Watchdog(controller))? };
-        recovery.watchdog.queue_after(watchdog_period());
+        recovery.watchdog.queue_after(watch::period());
         Ok(Self {
             _watchdog: watchdog,
-            _reset: reset,
+            _act: act,
+            _flusher: flusher,
             _reaper: reaper,
         })
     }
 }
 
-fn watchdog_period() -> Jiffies {
-    msecs_to_jiffies(WATCHDOG_MS)
-}
-
 impl Controller<'_> {
+    /// Returns how long after its timeout a command has ended at the latest, if it timed out: the
+    /// watchdog has to notice, one reset of queues may have to end, another be tried, and the
+    /// controller be stopped.
+    pub(crate) fn recovery_bound(&self) -> Delta {
+        Delta::from_millis(i64::from(watch::PERIOD_MS)) + QUEUE_RESETS * 2 + self.ready_timeout()
+    }
+
     /// Has the reaper look at finished commands whose callers are gone. Callable in any context.
     pub(crate) fn reap_soon(&self) {
         self.recovery.reaper.queue();
     }
 
-    /// Requests a reset; from now on commands are refused. May sleep.
-    fn request_reset(
-        &self,
-        kind: ResetKind,
-        ticket: Option<&Arc<Ticket>>,
-    ) -> Result<(), ResetError> {
-        {
-            let mut wanted = self.recovery.wanted.lock();
-            if let Some(ticket) = ticket {
-                wanted.waiting.push(ticket.clone(), GFP_KERNEL)?;
-            }
-            if let Err(state) = self.life.change(State::Resetting) {
-                if ticket.is_some() {
-                    wanted.waiting.pop();
-                }
-                return Err(ResetError::State(state));
-            }
-            wanted.reset = Some(kind);
-        }
-        self.recovery.reset.queue();
-        Ok(())
+    /// Has sessions flushed whose flush was put off. Callable in any context.
+    pub(crate) fn flush_soon(&self) {
+        self.recovery.flusher.queue();
     }
 
-    /// Resets the controller and waits until it works again.
+    /// Resets the controller and waits until it works again, or is given up.
     pub(crate) fn reset_and_wait(&self, kind: ResetKind) -> Result<(), ResetError> {
-        let ticket = Arc::pin_init(
-            pin_init!(Ticket {
-                ended <- Completion::new(),
-                succeeded: Atomic::new(false),
-            }),
-            GFP_KERNEL,
-        )?;
-        self.request_reset(kind, Some(&ticket))?;
+        let ticket = Arc::pin_init(Ticket::new(), GFP_KERNEL)?;
+        {
+            let mut wanted = self.recovery.wanted.lock();
+            wanted.waiting.push(ticket.clone(), GFP_KERNEL)?;
+            if self.life.change_from(State::Live, State::Resetting) != Ok(true) {
+                wanted.waiting.pop();
+                return Err(ResetError::State(self.life.get()));
+            }
+            wanted.action = Some(Action::Reset(kind));
+        }
+        self.recovery.act_now();
         ticket.ended.wait_killable()?;
         if ticket.succeeded.load(Acquire) {
             Ok(())
@@ -211,145 +298,109 @@ impl Controller<'_> {
         }
     }
 
-    /// Carries out the reset that was requested.
-    fn run_reset(&self) {
-        let Some(kind) = self.recovery.wanted.lock().reset.take() else {
-            return;
-        };
-        let result = self.reset(kind);
-        let state = match result {
-            Ok(()) => State::Live,
-            Err(_) => State::Dead,
-        };
-        // The function may have been removed meanwhile; it stays so.
-        let _ = self.life.change(state);
-        self.recovery.resets.add(1, Relaxed);
-
-        let waiting = core::mem::take(&mut self.recovery.wanted.lock().waiting);
-        match result {
-            // Whoever asks for a reset must not be able to fill the log.
-            Ok(()) if waiting.is_empty() => dev_info!(self.pdev, "controller was reset\n"),
-            Ok(()) => (),
-            Err(e) => dev_err!(self.pdev, "reset failed, controller is unusable: {:?}\n", e),
-        }
-        for ticket in waiting {
-            ticket.succeeded.store(result.is_ok(), Release);
-            ticket.ended.complete();
-        }
-        self.reap_soon();
-    }
-
-    fn reset(&self, kind: ResetKind) -> Result {
-        self.quiesce(kind)?;
-        if !self.may_reset() {
-            dev_err!(
-                self.pdev,
-                "the driver may not reset the physical function (pf_lvl2_abort_enabled)\n"
-            );
-            return Err(EPERM);
-        }
-        self.bring_up().inspect_err(|_| {
-            self.cut_off();
-            self.end_all();
-        })
-    }
-
-    /// Stops the device and ends every command at it.
-    fn quiesce(&self, kind: ResetKind) -> Result {
-        self.stop_queues();
-        let stopped = self.stop(kind);
-        if stopped.is_err() {
-            self.cut_off();
-        }
-        self.end_all();
-        stopped
-    }
-
-    /// Keeps a device that cannot be stopped away from memory.
-    pub(crate) fn cut_off(&self) {
-        self.stop_queues();
-        if self.disable().is_err() {
-            kapi::pci::clear_master(self.pdev);
-        }
-    }
-
-    /// Looks after commands and controller, once in a while.
-    fn watch(&self) {
-        match self.life.get() {
-            State::Live => {
-                if let Some(why) = self.trouble() {
+    /// Requests that something is done about a live controller in trouble.
+    fn trouble(&self, why: &str) {
+        let completed = self.completed();
+        let timeout = params::command_timeout();
+        self.request(|wanted| {
+            if !self.may_reset() {
+                dev_err!(
+                    self.pdev,
+                    "{}: the driver may not reset the physical function (pf_lvl2_abort_enabled)\n",
+                    why
+                );
+                return Action::GiveUp;
+            }
+            match wanted.history.trouble(Instant::now(), completed, timeout) {
+                ControllerStep::Reset => {
                     dev_warn!(self.pdev, "{}: resetting the controller\n", why);
-                    let _ = self.request_reset(ResetKind::Controller, None);
+                    Action::Reset(ResetKind::Controller)
+                }
+                ControllerStep::GiveUp => {
+                    dev_err!(self.pdev, "{}: resets do not help\n", why);
+                    Action::GiveUp
                 }
             }
-            State::Removed => return,
-            _ => (),
-        }
-        self.recovery.watchdog.queue_after(watchdog_period());
+        });
     }
 
-    /// Returns why the controller has to be reset, if it has to.
-    fn trouble(&self) -> Option<&'static str> {
-        match self.status() {
-            Err(_) => return Some("function does not answer"),
-            Ok(csts) if csts.cfs() => return Some("controller reports a fatal error"),
-            Ok(csts) if !csts.rdy() => return Some("controller is not ready any more"),
-            Ok(_) => (),
-        }
-        let missed = self.poll_all();
-        if missed != 0 {
-            self.recovery.missed_interrupts.add(missed as u64, Relaxed);
-        }
-        let now = Instant::now();
-        let overdue: usize = self.control.iter().map(|q| q.overdue(now)).sum::<usize>()
-            + self.fast.iter().map(|q| q.overdue(now)).sum::<usize>();
-        (overdue != 0).then_some("a command timed out")
+    /// Requests that a live controller that the device has disabled is brought up again. It does so
+    /// when the physical function changes the resources of a virtual function.
+    fn disabled(&self) {
+        self.request(|_| {
+            dev_info!(self.pdev, "the device disabled the function\n");
+            Action::Reset(ResetKind::Controller)
+        });
     }
 
-    /// Deals with finished commands whose callers are gone, and with deferred flushes.
-    pub(crate) fn reap(&self) {
-        self.reap_pool(&self.control, control::reap);
-        self.reap_pool(&self.fast, aes::reap);
-        while Slot::leftover(self, &*self.admin).is_some() {}
-        self.flush_deferred();
-    }
-
-    fn reap_pool<K: Kind>(&self, pool: &Pool<K>, reap: impl Fn(&Self, Outcome<CqeOf<K>>, K::Left)) {
-        for queue in pool.all() {
-            while let Some((slot, outcome, left)) = Slot::leftover(self, queue) {
-                // The slot goes first: what is reaped may need one itself.
-                drop(slot);
-                reap(self, outcome, left);
+    /// Requests what `decide` says, if the controller is live.
+    fn request(&self, decide: impl FnOnce(&mut Wanted) -> Action) {
+        {
+            let mut wanted = self.recovery.wanted.lock();
+            if self.life.change_from(State::Live, State::Resetting) != Ok(true) {
+                return;
             }
+            wanted.action = Some(decide(&mut wanted));
         }
+        self.recovery.act_now();
     }
 
-    /// Lets go of the device for good: sessions are flushed, the device is stopped, and every
-    /// command ends. Called once, when the function is unbound.
-    pub(crate) fn remove(&self) {
-        let from = self.life.change(State::Removed);
-        // From here on no work item runs.
-        self.recovery.watchdog.retire();
-        self.recovery.reset.retire();
-        if from == Ok(State::Live) {
-            self.flush_all();
-            self.delete_queues();
-        }
-        if self.quiesce(ResetKind::Controller).is_err() {
-            dev_warn!(
-                self.pdev,
-                "device was not stopped, it is cut off from memory\n"
-            );
-        }
-        self.recovery.reaper.retire();
-        self.reap();
-        self.release_reset_waiters();
+    /// Returns the number of commands that I/O queues completed since probe.
+    fn completed(&self) -> u64 {
+        let control: u64 = self
+            .control
+            .all()
+            .map(|queue| queue.stats.completed.load(Relaxed))
+            .sum();
+        let fast: u64 = self
+            .fast
+            .all()
+            .map(|queue| queue.stats.completed.load(Relaxed))
+            .sum();
+        control + fast
     }
 
-    fn release_reset_waiters(&self) {
-        let waiting = core::mem::take(&mut self.recovery.wanted.lock().waiting);
+    /// Does what is wanted, one thing at a time.
+    fn act(&self) {
+        let step = self.recovery.wanted.lock().next();
+        let pause = match step {
+            _ if self.life.get() == State::Removed => return,
+            None => return,
+            Some(Step::Hold { reachable }) => {
+                self.hold_still(reachable);
+                None
+            }
+            Some(Step::Act(Action::Reset(kind))) => self.try_reset(kind),
+            Some(Step::Act(Action::GiveUp)) => {
+                // What cannot be stopped is cut off; it was said why.
+                let _ = self.quiesce(ResetKind::Controller);
+                self.give_up();
+                None
+            }
+            Some(Step::Queues) => {
+                self.reset_queues();
+                None
+            }
+        };
+        self.recovery
+            .act
+            .queue_after(msecs_to_jiffies(pause.unwrap_or(0)));
+    }
+
+    /// Tells everybody who waits how a reset ended.
+    fn reset_ended(&self, succeeded: bool) {
+        let (waiting, bus_waits) = {
+            let mut wanted = self.recovery.wanted.lock();
+            (
+                core::mem::take(&mut wanted.waiting),
+                core::mem::take(&mut wanted.bus_waits),
+            )
+        };
         for ticket in waiting {
-            ticket.ended.complete();
+            ticket.end(succeeded);
+        }
+        if bus_waits {
+            self.recovery.released.end(succeeded);
         }
     }
 }

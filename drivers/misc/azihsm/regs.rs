@@ -10,8 +10,7 @@ use kernel::{
             RegisterArrayLoc, //
         }, //
     },
-    prelude::*,
-    time::Delta, //
+    prelude::*, //
 };
 
 use crate::{
@@ -129,14 +128,14 @@ pub(crate) fn cq_head(id: QueueId) -> Option<RegisterArrayLoc<CQ_HEAD>> {
 
 impl CAP {
     /// Shortest time to wait for a change of state, for devices that report nonsense.
-    const MIN_TIMEOUT_MS: i64 = 1_000;
+    const MIN_TIMEOUT_MS: u32 = 1_000;
     /// Longest time to wait for a change of state, for devices that report nonsense.
-    const MAX_TIMEOUT_MS: i64 = 30_000;
+    pub(crate) const MAX_TIMEOUT_MS: u32 = 30_000;
 
-    /// Returns how long the controller may take to become ready or to stop.
-    pub(crate) fn ready_timeout(self) -> Delta {
-        let units = i64::from(u8::from(self.to()));
-        Delta::from_millis(((units + 1) * 500).clamp(Self::MIN_TIMEOUT_MS, Self::MAX_TIMEOUT_MS))
+    /// Returns how many milliseconds the controller may take to become ready or to stop.
+    pub(crate) fn ready_timeout_ms(self) -> u32 {
+        let units = u32::from(u8::from(self.to()));
+        ((units + 1) * 500).clamp(Self::MIN_TIMEOUT_MS, Self::MAX_TIMEOUT_MS)
     }
 
     /// Returns the largest queue size, 0-based.
@@ -223,11 +222,11 @@ mod tests {
 
     #[test]
     fn timeout_is_sane() {
-        let millis = |to: u64| CAP::from_raw(to << 24).ready_timeout().as_millis();
+        let millis = |to: u64| CAP::from_raw(to << 24).ready_timeout_ms();
         assert_eq!(millis(20), 10_500);
         assert_eq!(millis(0), 1_000);
         assert_eq!(millis(255), 30_000);
-        assert_eq!(CAP::from_raw(u64::MAX).ready_timeout().as_millis(), 30_000);
+        assert_eq!(CAP::from_raw(u64::MAX).ready_timeout_ms(), 30_000);
     }
 
     #[test]

@@ -134,6 +134,16 @@ impl Submission {
         Some(index)
     }
 
+    /// Corrects the head: all but the last `unfinished` entries have been fetched.
+    ///
+    /// For a device that does not report how far it got, although it completes commands.
+    pub(crate) fn resync(&mut self, unfinished: u16) {
+        if unfinished < self.pending() {
+            // INVARIANT: The distance from a valid index to another is lower than the size.
+            self.head = self.size.distance(unfinished, self.tail);
+        }
+    }
+
     /// Takes over the head that a completion reports.
     ///
     /// # Errors
@@ -298,6 +308,30 @@ mod tests {
         assert_eq!(sq.fetched(1), Ok(()));
         assert_eq!(sq.fetched(7), bad(7, 1));
         assert_eq!(sq.fetched(3), Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn head_is_corrected_by_what_completed() -> Result {
+        let mut sq = Submission::new(Size::new(4).ok_or(EINVAL)?);
+        for _ in 0..3 {
+            sq.push().ok_or(EINVAL)?;
+        }
+        assert!(sq.is_full());
+        // Nothing completed: it is full.
+        sq.resync(3);
+        assert!(sq.is_full());
+        sq.resync(2);
+        assert_eq!(sq.pending(), 2);
+        assert_eq!(sq.push(), Some(3));
+        assert_eq!(sq.tail(), 0);
+        sq.resync(1);
+        assert_eq!(sq.pending(), 1);
+        // Never backwards.
+        sq.resync(3);
+        assert_eq!(sq.pending(), 1);
+        sq.resync(0);
+        assert_eq!(sq.pending(), 0);
         Ok(())
     }
 

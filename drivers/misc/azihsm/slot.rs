@@ -2,9 +2,10 @@
 
 //! Command slots of one queue: who owns which, and what became of the command in it.
 //!
-//! The table is pure bookkeeping, called under the queue's lock. A slot's index is the command
-//! id. A slot is handed out once, and comes back only when nobody can refer to its command any
-//! more: neither the caller nor the device.
+//! The table is pure bookkeeping, called under the queue's lock. A slot is handed out once, and
+//! comes back only when nobody can refer to its command any more: neither the caller nor the
+//! device. The command id names the slot and which use of it this is: an id of an earlier use, from
+//! whomever it comes, refers to nothing.
 //!
 //! ```text
 //!   Free -> Owned -> InFlight -> Done -> (taken by the caller) Owned -> Free
@@ -31,20 +32,31 @@ pub(crate) enum Outcome<C> {
     Aborted,
 }
 
+/// Times of a command at the device.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    /// When it was submitted.
+    pub(crate) submitted: Instant<Monotonic>,
+    /// When it has to have ended.
+    pub(crate) deadline: Instant<Monotonic>,
+}
+
+/// One slot.
+struct Entry<C, L> {
+    state: State<C, L>,
+    /// Which use of the slot this is, or the next one will be.
+    generation: u8,
+}
+
 /// State of one slot.
 enum State<C, L> {
     Free,
     /// Owned by a caller (or the reaper) that has no command at the device.
     Owned,
     /// At the device, the caller waits.
-    InFlight {
-        deadline: Instant<Monotonic>,
-    },
+    InFlight(Times),
     /// At the device, the caller is gone.
-    Left {
-        deadline: Instant<Monotonic>,
-        left: L,
-    },
+    Left(Times, L),
     /// Finished, the caller has not looked yet.
     Done(Outcome<C>),
     /// Finished after the caller went away.
@@ -66,7 +78,7 @@ pub(crate) enum Notify {
 ///
 /// `C` is a completion entry, `L` what a caller that goes away leaves in its slot.
 pub(crate) struct Table<C, L> {
-    slots: KVec<State<C, L>>,
+    slots: KVec<Entry<C, L>>,
     /// Free slots; the one used last, whose memory is in the cache, goes out first.
     free: KVec<Cid>,
     /// Commands at the device.
@@ -77,13 +89,17 @@ pub(crate) struct Table<C, L> {
 
 impl<C, L> Table<C, L> {
     /// Makes a table of `count` free slots.
-    pub(crate) fn new(count: u16) -> Result<Self> {
+    pub(crate) fn new(count: u8) -> Result<Self> {
         let len = usize::from(count);
         let mut slots = KVec::with_capacity(len, GFP_KERNEL)?;
         let mut free = KVec::with_capacity(len, GFP_KERNEL)?;
-        for cid in (0..count).rev() {
-            slots.push(State::Free, GFP_KERNEL)?;
-            free.push(Cid(cid), GFP_KERNEL)?;
+        for index in (0..count).rev() {
+            let entry = Entry {
+                state: State::Free,
+                generation: 0,
+            };
+            slots.push(entry, GFP_KERNEL)?;
+            free.push(Cid::new(index, 0), GFP_KERNEL)?;
         }
         Ok(Self {
             slots,
@@ -93,8 +109,17 @@ impl<C, L> Table<C, L> {
         })
     }
 
+    /// Returns the slot of `cid`, unless that is of an earlier use.
     fn get_mut(&mut self, cid: Cid) -> Option<&mut State<C, L>> {
-        self.slots.get_mut(cid.index())
+        let entry = self.slots.get_mut(cid.index())?;
+        (entry.generation == cid.generation()).then_some(&mut entry.state)
+    }
+
+    /// Returns the command id of the present use of each slot.
+    fn cids(&self) -> impl Iterator<Item = Cid> + '_ {
+        (0u8..=u8::MAX)
+            .zip(self.slots.iter())
+            .map(|(index, entry)| Cid::new(index, entry.generation))
     }
 
     /// Returns the number of slots that a new caller could have at once.
@@ -113,19 +138,38 @@ impl<C, L> Table<C, L> {
 
     /// Gives an owned slot back.
     pub(crate) fn release(&mut self, cid: Cid) {
-        if let Some(slot @ State::Owned) = self.get_mut(cid) {
+        let Some(next) = self.renew(cid) else {
+            return;
+        };
+        if let Some(slot) = self.get_mut(next) {
             *slot = State::Free;
             // The capacity is that of all slots, so this cannot fail.
-            let _ = self.free.push_within_capacity(cid);
+            let _ = self.free.push_within_capacity(next);
         }
     }
 
+    /// Makes an owned slot ready for its next owner; returns the command id for that.
+    pub(crate) fn renew(&mut self, cid: Cid) -> Option<Cid> {
+        if !matches!(self.get_mut(cid), Some(State::Owned)) {
+            return None;
+        }
+        let entry = self.slots.get_mut(cid.index())?;
+        entry.generation = entry.generation.wrapping_add(1);
+        // CAST: The low byte of a command id.
+        Some(Cid::new(cid.index() as u8, entry.generation))
+    }
+
     /// Notes that the command of an owned slot goes to the device.
-    pub(crate) fn submit(&mut self, cid: Cid, deadline: Instant<Monotonic>) {
+    pub(crate) fn submit(&mut self, cid: Cid, times: Times) {
         if let Some(slot) = self.get_mut(cid) {
-            *slot = State::InFlight { deadline };
+            *slot = State::InFlight(times);
             self.in_flight += 1;
         }
+    }
+
+    /// Returns the number of commands at the device.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
     /// Notes that the command `cid` ended.
@@ -134,8 +178,8 @@ impl<C, L> Table<C, L> {
             return Notify::Stale;
         };
         let (state, notify) = match core::mem::replace(slot, State::Owned) {
-            State::InFlight { .. } => (State::Done(outcome), Notify::Waiter(cid)),
-            State::Left { left, .. } => (State::Leftover(outcome, left), Notify::Reaper),
+            State::InFlight(_) => (State::Done(outcome), Notify::Waiter(cid)),
+            State::Left(_, left) => (State::Leftover(outcome, left), Notify::Reaper),
             other => (other, Notify::Stale),
         };
         *slot = state;
@@ -169,8 +213,8 @@ impl<C, L> Table<C, L> {
     pub(crate) fn leave(&mut self, cid: Cid, left: L) -> Option<(Outcome<C>, L)> {
         let slot = self.get_mut(cid)?;
         match core::mem::replace(slot, State::Owned) {
-            State::InFlight { deadline } => {
-                *slot = State::Left { deadline, left };
+            State::InFlight(times) => {
+                *slot = State::Left(times, left);
                 None
             }
             State::Done(outcome) => Some((outcome, left)),
@@ -187,22 +231,25 @@ impl<C, L> Table<C, L> {
         if self.leftovers == 0 {
             return None;
         }
-        for (cid, slot) in (0u16..).zip(self.slots.iter_mut()) {
-            if !matches!(slot, State::Leftover(..)) {
-                continue;
-            }
-            if let State::Leftover(outcome, left) = core::mem::replace(slot, State::Owned) {
+        let is_leftover = |entry: &Entry<C, L>| matches!(entry.state, State::Leftover(..));
+        let index = self.slots.iter().position(is_leftover)?;
+        let cid = self.cids().nth(index)?;
+        match core::mem::replace(self.get_mut(cid)?, State::Owned) {
+            State::Leftover(outcome, left) => {
                 self.leftovers -= 1;
-                return Some((Cid(cid), outcome, left));
+                Some((cid, outcome, left))
             }
+            _ => None,
         }
-        None
     }
 
     /// Ends every command at the device as aborted and calls `notify` for each.
     pub(crate) fn abort_all(&mut self, mut notify: impl FnMut(Notify)) {
-        for cid in (0u16..).take(self.slots.len()) {
-            match self.finish(Cid(cid), Outcome::Aborted) {
+        for index in 0..self.slots.len() {
+            let Some(cid) = self.cids().nth(index) else {
+                return;
+            };
+            match self.finish(cid, Outcome::Aborted) {
                 Notify::Stale => (),
                 told => notify(told),
             }
@@ -211,15 +258,22 @@ impl<C, L> Table<C, L> {
 
     /// Returns the number of commands at the device whose deadline is past.
     pub(crate) fn overdue(&self, now: Instant<Monotonic>) -> usize {
+        self.at_device(|times| !(now - times.deadline).is_negative())
+    }
+
+    /// Returns the number of commands that are at the device since `when` or earlier.
+    pub(crate) fn since(&self, when: Instant<Monotonic>) -> usize {
+        self.at_device(|times| !(when - times.submitted).is_negative())
+    }
+
+    fn at_device(&self, which: impl Fn(&Times) -> bool) -> usize {
         if self.in_flight == 0 {
             return 0;
         }
         self.slots
             .iter()
-            .filter(|slot| match slot {
-                State::InFlight { deadline } | State::Left { deadline, .. } => {
-                    !(now - *deadline).is_negative()
-                }
+            .filter(|entry| match &entry.state {
+                State::InFlight(times) | State::Left(times, _) => which(times),
                 _ => false,
             })
             .count()
@@ -233,12 +287,18 @@ mod tests {
 
     type Slots = Table<u32, u32>;
 
-    fn cid(n: u16) -> Cid {
-        Cid(n)
+    /// The first use of a slot.
+    fn cid(index: u8) -> Cid {
+        Cid::new(index, 0)
     }
 
-    fn now() -> Instant<Monotonic> {
-        Instant::now()
+    /// Times of a command that is overdue at once.
+    fn now() -> Times {
+        let now = Instant::now();
+        Times {
+            submitted: now,
+            deadline: now,
+        }
     }
 
     #[test]
@@ -249,7 +309,7 @@ mod tests {
         assert!(t.acquire() == Some(cid(2)));
         assert!(t.acquire().is_none());
         t.release(cid(1));
-        assert!(t.acquire() == Some(cid(1)));
+        assert!(t.acquire() == Some(Cid::new(1, 1)));
         Ok(())
     }
 
@@ -259,6 +319,7 @@ mod tests {
         assert!(t.acquire() == Some(cid(0)));
         t.release(cid(0));
         t.release(cid(0));
+        t.release(Cid::new(0, 1));
         assert_eq!(t.available(), 2);
         Ok(())
     }
@@ -269,13 +330,13 @@ mod tests {
         let c = t.acquire().ok_or(EINVAL)?;
         assert!(t.finish(c, Outcome::Completed(1)) == Notify::Stale);
         t.submit(c, now());
-        assert_eq!(t.in_flight, 1);
+        assert_eq!(t.in_flight(), 1);
         assert!(t.take(c).is_none());
         assert!(t.finish(c, Outcome::Completed(7)) == Notify::Waiter(c));
         assert!(t.finish(c, Outcome::Completed(8)) == Notify::Stale);
         assert!(t.take(c) == Some(Outcome::Completed(7)));
         assert!(t.take(c).is_none());
-        assert_eq!(t.in_flight, 0);
+        assert_eq!(t.in_flight(), 0);
         Ok(())
     }
 
@@ -283,7 +344,46 @@ mod tests {
     fn ids_outside_the_table_are_stale() -> Result {
         let mut t = Slots::new(2)?;
         assert!(t.finish(cid(2), Outcome::Completed(0)) == Notify::Stale);
-        assert!(t.finish(cid(0xffff), Outcome::Completed(0)) == Notify::Stale);
+        assert!(t.finish(Cid(0xffff), Outcome::Completed(0)) == Notify::Stale);
+        Ok(())
+    }
+
+    #[test]
+    fn a_late_completion_does_not_end_the_next_command() -> Result {
+        let mut t = Slots::new(1)?;
+        let lost = t.acquire().ok_or(EINVAL)?;
+        t.submit(lost, now());
+        t.abort_all(|_| ());
+        assert!(t.take(lost) == Some(Outcome::Aborted));
+        t.release(lost);
+        // All the uses of the slot until the id comes round again.
+        for _ in 0..255 {
+            let c = t.acquire().ok_or(EINVAL)?;
+            assert!(c.index() == lost.index());
+            t.submit(c, now());
+            assert!(t.finish(lost, Outcome::Completed(1)) == Notify::Stale);
+            assert!(t.finish(c, Outcome::Completed(2)) == Notify::Waiter(c));
+            assert!(t.take(c) == Some(Outcome::Completed(2)));
+            t.release(c);
+        }
+        assert!(t.acquire() == Some(lost));
+        Ok(())
+    }
+
+    #[test]
+    fn a_slot_that_is_passed_on_has_a_new_id() -> Result {
+        let mut t = Slots::new(1)?;
+        let first = t.acquire().ok_or(EINVAL)?;
+        let second = t.renew(first).ok_or(EINVAL)?;
+        assert!(second == Cid::new(0, 1));
+        // It is not the first owner's any more.
+        assert!(t.renew(first).is_none());
+        t.release(first);
+        assert_eq!(t.available(), 0);
+        t.submit(second, now());
+        assert!(t.finish(first, Outcome::Completed(1)) == Notify::Stale);
+        assert!(t.finish(second, Outcome::Completed(2)) == Notify::Waiter(second));
+        assert!(t.renew(second).is_none());
         Ok(())
     }
 
@@ -299,7 +399,7 @@ mod tests {
         assert!(t.finish(c, Outcome::Aborted) == Notify::Reaper);
         assert!(t.take_leftover() == Some((c, Outcome::Aborted, 42)));
         t.release(c);
-        assert!(t.acquire() == Some(c));
+        assert!(t.acquire() == Some(Cid::new(0, 1)));
         Ok(())
     }
 
@@ -333,7 +433,7 @@ mod tests {
         assert!((waiters, left) == (1, 1));
         assert!(t.take(cid(0)) == Some(Outcome::Aborted));
         assert!(t.take(cid(2)).is_none());
-        assert_eq!(t.in_flight, 0);
+        assert_eq!(t.in_flight(), 0);
         Ok(())
     }
 
@@ -342,12 +442,18 @@ mod tests {
         let mut t = Slots::new(3)?;
         let (a, b, c) = (t.acquire(), t.acquire(), t.acquire());
         let past = now();
-        let future = past + Delta::from_secs(60);
+        let long = Times {
+            deadline: past.submitted + Delta::from_secs(60),
+            ..past
+        };
         t.submit(a.ok_or(EINVAL)?, past);
         t.submit(b.ok_or(EINVAL)?, past);
-        t.submit(c.ok_or(EINVAL)?, future);
+        t.submit(c.ok_or(EINVAL)?, long);
         t.leave(b.ok_or(EINVAL)?, 0);
-        assert_eq!(t.overdue(past), 2);
+        assert_eq!(t.overdue(past.deadline), 2);
+        assert_eq!(t.overdue(past.deadline - Delta::from_nanos(1)), 0);
+        assert_eq!(t.since(past.submitted), 3);
+        assert_eq!(t.since(past.submitted - Delta::from_nanos(1)), 0);
         Ok(())
     }
 }

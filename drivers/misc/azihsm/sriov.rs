@@ -19,7 +19,7 @@ use crate::{
     controller::Controller,
     kapi::{
         self,
-        wait::Semaphore, //
+        semaphore::Semaphore, //
     },
     params,
     wire::{
@@ -93,13 +93,13 @@ pub(crate) struct Sriov {
 
 impl Sriov {
     /// Looks at what kind of function `pdev` is.
-    pub(crate) fn new(pdev: &pci::Device) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(pdev: &pci::Device) -> impl PinInit<Self> {
         let physfn = kapi::pci::is_physfn(pdev);
-        try_pin_init!(Self {
+        pin_init!(Self {
             physfn,
             counts <- new_mutex!(Counts([None; MAX_VFS]), "azihsm_vf_resources"),
             changing <- Semaphore::new(1),
-        }? Error)
+        })
     }
 }
 
@@ -165,7 +165,7 @@ impl Controller<'_> {
         }
         if let Some(count) = params::pf_resources() {
             let command = Command::SetResources { ctrl: own, count };
-            if let Err(e) = self.admin_command(command) {
+            if let Err(e) = self.setup_command(command) {
                 dev_warn!(
                     self.pdev,
                     "cannot have {} resources for the physical function: {:?}\n",
@@ -204,7 +204,7 @@ impl Controller<'_> {
             Action::Remember(count) => self.sriov.counts.lock().note(index, count),
             Action::Set(count) => {
                 let ctrl = ctrl_id(index)?;
-                self.admin_command(Command::SetResources { ctrl, count })?;
+                self.setup_command(Command::SetResources { ctrl, count })?;
             }
         }
         Ok(())

@@ -20,11 +20,16 @@ use kernel::{
         },
         Arc,
         SpinLockIrq, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
     }, //
 };
 
 use crate::{
-    kapi::wait::Semaphore,
+    kapi::semaphore::Semaphore,
+    patience::jiffies_until,
     wire::{
         Cid,
         QueueId, //
@@ -118,11 +123,11 @@ impl Waiters {
     /// Makes a place to wait for slots, of which there are none yet.
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
-            try_pin_init!(Self {
+            pin_init!(Self {
                 present: Atomic::new(0),
                 book <- new_spinlock_irq!(Book::new(), "azihsm_waiters"),
                 grants <- Semaphore::new(0),
-            }? Error),
+            }),
             GFP_KERNEL,
         )
     }
@@ -149,11 +154,12 @@ impl Waiters {
     ///
     /// # Errors
     ///
-    /// [`EINTR`] if the caller was killed.
+    /// [`EINTR`] if the caller was killed, [`ETIMEDOUT`] if there was no slot `until` then.
     pub(crate) fn wait(
         &self,
         look: impl FnOnce() -> Option<Grant>,
         release: impl FnOnce(Grant),
+        until: Instant<Monotonic>,
     ) -> Result<Grant> {
         {
             let mut book = self.book.lock();
@@ -162,8 +168,9 @@ impl Waiters {
         }
         let result = match look() {
             Some(found) => Ok(found),
-            None => match self.grants.down_killable() {
-                Ok(()) => return self.take().ok_or(EAGAIN),
+            None => match self.grants.down_killable_timeout(jiffies_until(until)) {
+                Ok(true) => return self.take().ok_or(EAGAIN),
+                Ok(false) => Err(ETIMEDOUT),
                 Err(e) => Err(e),
             },
         };

@@ -72,14 +72,29 @@ impl QueueId {
 
 /// Command id: names one outstanding command of a queue.
 ///
+/// The low byte is the number of a slot. The high byte changes whenever the slot is used again, so
+/// that a late completion of a command that was given up is not taken for that of its successor.
+///
 /// In a completion it is what the device wrote, so it may be anything: look it up with `get`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cid(pub(crate) u16);
 
 impl Cid {
+    /// Returns the command id of use number `generation`, modulo 256, of slot `index`.
+    pub(crate) fn new(index: u8, generation: u8) -> Self {
+        Self(u16::from_le_bytes([index, generation]))
+    }
+
     /// Returns the number of the slot that this command id stands for.
     pub(crate) fn index(self) -> usize {
-        usize::from(self.0)
+        let [index, _] = self.0.to_le_bytes();
+        usize::from(index)
+    }
+
+    /// Returns which use of the slot this is.
+    pub(crate) fn generation(self) -> u8 {
+        let [_, generation] = self.0.to_le_bytes();
+        generation
     }
 }
 
@@ -162,6 +177,15 @@ mod tests {
         assert_eq!(QueueId::control(254).map(QueueId::raw), Some(255));
         assert_eq!(QueueId::aes(0).map(QueueId::raw), Some(256));
         assert_eq!(QueueId::aes(255).map(QueueId::raw), Some(511));
+    }
+
+    #[test]
+    fn command_ids_name_slot_and_use() {
+        let cid = Cid::new(254, 7);
+        assert_eq!(cid.0, 0x07fe);
+        assert_eq!(cid.index(), 254);
+        assert_eq!(cid.generation(), 7);
+        assert_eq!(Cid(u16::MAX).index(), 255);
     }
 
     #[test]

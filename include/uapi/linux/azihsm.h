@@ -313,10 +313,10 @@ struct azihsm_aes {
  * @fp_queues: fast-path queues
  * @fp_queues_polled: those of them that raise no interrupts
  * @fp_ring_entries: entries of a fast-path ring
- * @command_timeout_ms: milliseconds a command may take before the controller
- *                      is reset
- * @recovery_bound_ms: milliseconds that the controller may take to stop and
- *                     start in a reset, 0 if not known
+ * @command_timeout_ms: milliseconds a command may take before its queue is
+ *                      reset
+ * @recovery_bound_ms: milliseconds after which such a command has ended in any
+ *                     case, 0 if not known
  *
  * The structure grows at its end. A driver that knows less of it leaves the
  * rest as it is, which has to be 0; one that knows more fills what there is.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What [`kernel::pci`] lacks: optional callbacks, disabling a device, bus mastering, SR-IOV.
+//! What [`kernel::pci`] lacks: optional callbacks, disabling a device, bus mastering, saved
+//! configuration, SR-IOV.
 //!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
@@ -157,6 +158,24 @@ pub(crate) trait Callbacks: pci::Driver {
     ) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
+
+    /// Called when the machine goes to sleep, or an image of it is made: makes the device stop all
+    /// DMA and interrupts. User space is frozen.
+    fn sleep<'bound>(
+        _pdev: &'bound pci::Device<Core<'_>>,
+        _this: Pin<&<Self as pci::Driver>::Data<'bound>>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called when the machine wakes up, or the image was made, with the configuration space
+    /// restored. The device may have lost all its state.
+    fn wake<'bound>(
+        _pdev: &'bound pci::Device<Core<'_>>,
+        _this: Pin<&<Self as pci::Driver>::Data<'bound>>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// An adapter for the registration of PCI drivers with [`Callbacks`].
@@ -195,6 +214,10 @@ unsafe impl<T: Callbacks> driver::RegistrationOps for Adapter<T> {
         if Self::HAS_ERROR_HANDLERS {
             // SAFETY: As above.
             unsafe { (*raw).err_handler = &Self::ERROR_HANDLERS };
+        }
+        if T::HAS_SLEEP || T::HAS_WAKE {
+            // SAFETY: As above.
+            unsafe { (*raw).driver.pm = &Self::POWER_MANAGEMENT };
         }
 
         // SAFETY: The requirements are the same.
@@ -247,6 +270,29 @@ impl<T: Callbacks> Adapter<T> {
             None
         },
         ..pin_init::zeroed()
+    };
+
+    const POWER_MANAGEMENT: bindings::dev_pm_ops = {
+        type Callback = unsafe extern "C" fn(*mut bindings::device) -> c_int;
+        let sleep: Option<Callback> = if T::HAS_SLEEP {
+            Some(Self::sleep_callback)
+        } else {
+            None
+        };
+        let wake: Option<Callback> = if T::HAS_WAKE {
+            Some(Self::wake_callback)
+        } else {
+            None
+        };
+        bindings::dev_pm_ops {
+            suspend: sleep,
+            resume: wake,
+            freeze: sleep,
+            thaw: wake,
+            poweroff: sleep,
+            restore: wake,
+            ..pin_init::zeroed()
+        }
     };
 
     /// Calls `f` with the device and the driver's data.
@@ -352,6 +398,32 @@ impl<T: Callbacks> Adapter<T> {
     }
 }
 
+impl<T: Callbacks> Adapter<T> {
+    /// # Safety
+    ///
+    /// To be called only by the PCI core, for a member of `struct dev_pm_ops`.
+    unsafe extern "C" fn sleep_callback(dev: *mut bindings::device) -> c_int {
+        // SAFETY: The driver is one of PCI devices.
+        let pdev = unsafe { kernel::container_of!(dev, bindings::pci_dev, dev) };
+        from_result(|| {
+            // SAFETY: The power management core holds the device lock, and a driver is bound.
+            unsafe { Self::with(pdev, |pdev, data| T::sleep(pdev, data)) }.map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// To be called only by the PCI core, for a member of `struct dev_pm_ops`.
+    unsafe extern "C" fn wake_callback(dev: *mut bindings::device) -> c_int {
+        // SAFETY: The driver is one of PCI devices.
+        let pdev = unsafe { kernel::container_of!(dev, bindings::pci_dev, dev) };
+        from_result(|| {
+            // SAFETY: The power management core holds the device lock, and a driver is bound.
+            unsafe { Self::with(pdev, |pdev, data| T::wake(pdev, data)) }.map(|()| 0)
+        })
+    }
+}
+
 /// Keeps a device enabled.
 ///
 /// Dropping it stops the device's bus mastering and disables it. It should be the last to go of what
@@ -386,6 +458,21 @@ pub(crate) fn set_master(pdev: &pci::Device<Bound>) {
 pub(crate) fn clear_master(pdev: &pci::Device<Bound>) {
     // SAFETY: The device is valid.
     unsafe { bindings::pci_clear_master(as_raw(pdev)) };
+}
+
+/// Saves the configuration space, for [`restore_state`].
+///
+/// What was saved before is forgotten.
+pub(crate) fn save_state(pdev: &pci::Device<Bound>) {
+    // SAFETY: The device is valid. The returned value is always 0.
+    unsafe { bindings::pci_save_state(as_raw(pdev)) };
+}
+
+/// Restores the configuration space as it was saved, after the device lost it. Message signalled
+/// interrupts are as the driver set them up.
+pub(crate) fn restore_state(pdev: &pci::Device<Bound>) {
+    // SAFETY: The device is valid.
+    unsafe { bindings::pci_restore_state(as_raw(pdev)) };
 }
 
 /// Returns the device's address, as `dddd:bb:dd.f`.

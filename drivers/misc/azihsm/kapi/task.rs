@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Process identity.
+//! Process identity, and the end of a task.
 //!
-//! C header: [`include/linux/pid.h`](srctree/include/linux/pid.h)
+//! C headers: [`include/linux/pid.h`](srctree/include/linux/pid.h),
+//! [`include/linux/sched.h`](srctree/include/linux/sched.h)
 
 use core::ptr::NonNull;
 
@@ -21,7 +22,15 @@ mod ffi {
 
     unsafe extern "C" {
         pub(super) safe fn azihsm_current_tgid() -> *mut bindings::pid;
+        pub(super) safe fn azihsm_current_exiting() -> bool;
     }
+}
+
+/// Returns whether the current task is on its way out, by a signal or by itself.
+///
+/// No signal reaches it any more, so that it should not wait for long: it cannot be killed.
+pub(crate) fn is_exiting() -> bool {
+    ffi::azihsm_current_exiting()
 }
 
 /// The identity of a process (a thread group).

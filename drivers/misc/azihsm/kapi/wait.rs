@@ -2,8 +2,7 @@
 
 //! Killable waiting.
 //!
-//! C headers: [`include/linux/completion.h`](srctree/include/linux/completion.h),
-//! [`include/linux/semaphore.h`](srctree/include/linux/semaphore.h)
+//! C header: [`include/linux/completion.h`](srctree/include/linux/completion.h)
 //!
 //! The killable waits end early only for a signal that kills the process, and then return `EINTR`
 //! where C has `-ERESTARTSYS`: no system call is ever restarted in a task that is about to die, so
@@ -21,14 +20,10 @@ use kernel::{
     reason = "some of the types have members that are empty in this kernel"
 )]
 mod ffi {
-    use kernel::{
-        bindings,
-        ffi::c_int, //
-    };
+    use kernel::bindings;
 
     unsafe extern "C" {
         pub(super) fn azihsm_reinit_completion(x: *mut bindings::completion);
-        pub(super) fn azihsm_sema_init(sem: *mut bindings::semaphore, val: c_int);
         pub(super) safe fn azihsm_fatal_signal_pending() -> bool;
     }
 }
@@ -145,83 +140,5 @@ impl Completion {
         // integer that the other operations access under the lock; it cannot corrupt the list of
         // waiters.
         unsafe { ffi::azihsm_reinit_completion(self.inner.get()) };
-    }
-}
-
-/// A counting semaphore.
-///
-/// Waiters are served in the order they came, and [`up`](Self::up) hands the unit to the first of
-/// them directly: it never becomes visible as free in between, so that a late comer, even one that
-/// only [tries](Self::try_down), cannot overtake.
-///
-/// There is no guard type, as what a unit stands for usually outlives the scope that took it.
-///
-/// # Invariants
-///
-/// `inner` is an initialised `struct semaphore`.
-#[pin_data]
-pub(crate) struct Semaphore {
-    #[pin]
-    inner: Opaque<bindings::semaphore>,
-}
-
-// SAFETY: A `struct semaphore` is not tied to a task.
-unsafe impl Send for Semaphore {}
-
-// SAFETY: All operations on a `struct semaphore` lock it.
-unsafe impl Sync for Semaphore {}
-
-impl Semaphore {
-    /// Returns an initialiser for a semaphore with `count` free units.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if `count` does not fit an `int`.
-    pub(crate) fn new(count: usize) -> impl PinInit<Self, Error> {
-        // INVARIANT: `sema_init()` initialises `inner`.
-        try_pin_init!(Self {
-            inner <- Opaque::try_ffi_init(move |slot: *mut bindings::semaphore| {
-                let count = i32::try_from(count).map_err(|_| EINVAL)?;
-                // SAFETY: `slot` is valid for writes and pinned.
-                unsafe { ffi::azihsm_sema_init(slot, count) };
-                Ok::<(), Error>(())
-            }),
-        }? Error)
-    }
-
-    /// Takes a unit, waiting for one if there is none.
-    ///
-    /// # Errors
-    ///
-    /// `EINTR` if the task is being killed. No unit was taken.
-    pub(crate) fn down_killable(&self) -> Result {
-        // SAFETY: By the type invariant `inner` is initialised.
-        match unsafe { bindings::down_killable(self.inner.get()) } {
-            0 => Ok(()),
-            _ => Err(EINTR),
-        }
-    }
-
-    /// Takes a unit, waiting uninterruptibly for one if there is none.
-    pub(crate) fn down(&self) {
-        // SAFETY: By the type invariant `inner` is initialised.
-        unsafe { bindings::down(self.inner.get()) };
-    }
-
-    /// Takes a unit if one is free; returns whether it did.
-    ///
-    /// Callable from any context.
-    #[must_use = "a unit that was taken must be given back"]
-    pub(crate) fn try_down(&self) -> bool {
-        // SAFETY: By the type invariant `inner` is initialised.
-        unsafe { bindings::down_trylock(self.inner.get()) == 0 }
-    }
-
-    /// Gives a unit back, to the longest waiter if there is one.
-    ///
-    /// Callable from any context, and by others than the one who took the unit.
-    pub(crate) fn up(&self) {
-        // SAFETY: By the type invariant `inner` is initialised.
-        unsafe { bindings::up(self.inner.get()) };
     }
 }

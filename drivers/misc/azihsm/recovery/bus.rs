@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the bus wants of a controller: to be still while the function is reset or the machine sleeps,
+//! and to come back afterwards.
+//!
+//! The callers hold the device lock, so that none of them runs during probe, unbind or another of
+//! them. They wait for the work item, which never takes that lock.
+
+use kernel::sync::atomic::Acquire;
+
+use super::{
+    Action,
+    Hold, //
+};
+use crate::{
+    controller::Controller,
+    lifecycle::State,
+    uapi::ResetKind, //
+};
+
+impl Controller<'_> {
+    /// Stops the controller until [`Controller::release`], and waits until it is still. Commands at
+    /// it are lost, new ones refused.
+    ///
+    /// If it is not `reachable`, its registers are not accessed, and it is cut off from memory.
+    pub(crate) fn hold(&self, reachable: bool) {
+        if self.life.get() == State::Removed {
+            return;
+        }
+        self.recovery.held.reinit();
+        self.recovery.wanted.lock().hold = Hold::Wanted { reachable };
+        self.recovery.act_now();
+        self.recovery.held.wait();
+    }
+
+    /// Carries out [`Controller::hold`].
+    pub(super) fn hold_still(&self, reachable: bool) {
+        for state in [State::Live, State::Dead] {
+            let _ = self.life.change_from(state, State::Resetting);
+        }
+        if reachable {
+            // Whoever holds it is about to reset it; what does not stop is cut off.
+            let _ = self.quiesce(ResetKind::Controller);
+        } else {
+            self.stop_queues();
+            self.cut_off_from_memory();
+            self.end_all();
+        }
+        self.recovery.wanted.lock().hold = Hold::Held;
+        self.recovery.held.complete();
+    }
+
+    /// Brings a controller up that was held, and waits for that; returns whether it works. If not,
+    /// it is dead.
+    pub(crate) fn release(&self) -> bool {
+        if self.life.get() == State::Removed {
+            return false;
+        }
+        self.recovery.released.ended.reinit();
+        {
+            let mut wanted = self.recovery.wanted.lock();
+            wanted.hold = Hold::No;
+            wanted.action = Some(Action::Reset(ResetKind::Controller));
+            wanted.bus_waits = true;
+            // It was reset from outside, or had its power turned off: a new beginning.
+            wanted.history.forget();
+        }
+        self.recovery.act_now();
+        self.recovery.released.ended.wait();
+        self.recovery.released.succeeded.load(Acquire)
+    }
+
+    /// Gives the controller up, since the bus does.
+    pub(crate) fn lose(&self) {
+        if self.life.get() == State::Dead {
+            return;
+        }
+        self.hold(false);
+        {
+            let mut wanted = self.recovery.wanted.lock();
+            wanted.hold = Hold::No;
+            wanted.action = None;
+        }
+        self.give_up();
+    }
+
+    /// Returns whether an error on the link needs no reset of the link: the controller works, or
+    /// its own recovery is under way.
+    pub(crate) fn survived(&self) -> bool {
+        match self.status() {
+            Ok(csts) => self.life.get() != State::Live || (csts.rdy() && !csts.cfs()),
+            Err(_) => false,
+        }
+    }
+}
