@@ -7,8 +7,10 @@
 
 # Another prepared kernel tree to build for, with the compilers of this machine.
 KDIR ?=
+# The cached kernel to build for: stock or debug.
+KERNEL ?= stock
 # Where the module is built; the source folders stay clean.
-MO ?= $(CURDIR)/build/module
+MO ?= $(CURDIR)/build/module$(KERNEL:%=$(if $(filter-out stock,$(KERNEL)),-%))
 # The guest tests to run with `make test`, and the run of tools/vm/runs.toml.
 T ?=
 RUN ?= guest
@@ -21,14 +23,14 @@ Q := $(if $(filter 1,$(V)),,@)
 enter := tools/vm/enter.sh
 runner := $(enter) tools/vm/runner.sh
 
-kbuild := $(if $(KDIR),$(MAKE) --no-print-directory -C $(KDIR),$(enter) /opt/kernel/kbuild)
+kbuild := $(if $(KDIR),$(MAKE) --no-print-directory -C $(KDIR),$(enter) /opt/kernel$(if $(filter-out stock,$(KERNEL)),-$(KERNEL))/kbuild)
 kbuild += M=$(CURDIR) MO=$(MO) V=$(V)
 kbuild += $(foreach v,CLIPPY KRUSTFLAGS KCFLAGS W INSTALL_MOD_PATH INSTALL_MOD_DIR,\
 	$(if $($(v)),$(v)="$($(v))"))
 
 export V
 
-.PHONY: modules env modules_install demo vm check test bench clean distclean help cached
+.PHONY: modules env env-debug modules_install demo vm check check-debug test bench clean distclean help cached
 .NOTPARALLEL:
 
 ## modules: build the kernel module (KDIR=DIR: for another prepared kernel; the default)
@@ -47,25 +49,36 @@ env:
 	$(Q)tools/vm/env.sh
 	$(Q)$(runner) --build
 
+## env-debug: the same, and the debug kernel (10 minutes more)
+env-debug:
+	$(Q)tools/vm/env.sh --debug
+	$(Q)$(runner) --build
+
 # What every verb that runs in the root needs; says nothing if it is there.
 cached:
-	$(Q)tools/vm/env.sh --quiet
+	$(Q)tools/vm/env.sh --quiet $(if $(filter debug,$(KERNEL)),--debug)
 
 ## demo: boot the stock kernel with the emulated HSM and encrypt a file through it
 demo: env
 	$(Q)$(runner) demo
 
-## vm: a shell in the guest, with the module loaded and the tools on PATH
-vm: env
-	$(Q)$(runner) shell
+## vm: a shell in the guest, with the module loaded and the tools on PATH (KERNEL=debug)
+vm: env$(if $(filter debug,$(KERNEL)),-debug)
+	$(Q)$(runner) shell --kernel $(KERNEL)
 
 ## check: run every test and lint, with one summary at the end
 check: env
 	$(Q)$(runner) check
 
+## check-debug: all guest tests in a kernel that checks memory, locks, contexts and DMA
+check-debug: env-debug
+	$(Q)$(runner) check-debug
+
 ## test: run guest tests only (T="NAME.." some, RUN=NAME another set-up)
 test: cached
-	$(Q)$(runner) test --run $(RUN) $(T)
+	$(Q)kernel=$$($(runner) kernel --run $(RUN)) && \
+		{ [ "$$kernel" != debug ] || tools/vm/env.sh --quiet --debug; } && \
+		$(runner) test --run $(RUN) $(T)
 
 ## bench: measure what commands cost (BENCH="ARG.." arguments of `azihsm bench`)
 bench: cached
@@ -82,6 +95,6 @@ distclean: clean
 
 ## help: this list
 help:
-	@sed -n 's/^## \([a-z_]*\): \(.*\)/  \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^## \([a-z_-]*\): \(.*\)/  \1\t\2/p' Makefile | expand -t 20
 	@echo
 	@echo '  V=1 shows the commands; XDG_CACHE_HOME moves the cache.'

@@ -3,7 +3,8 @@
 #
 # enter.sh [--bind DIR]... COMMAND [ARG]...: runs COMMAND inside the root, in
 # the current folder. The checkout and the cache are there at their own paths,
-# the prepared kernel at /opt/kernel, and every DIR at its own path.
+# the prepared kernel at /opt/kernel, the debug kernel, if it is built, at
+# /opt/kernel-debug, and every DIR at its own path.
 #
 # All mounts are in a namespace that ends with the command.
 
@@ -24,6 +25,7 @@ done
 find_root_rights
 find_paths
 kernel_path=${AZIHSM_KERNEL:-$kernel_path}
+debug_kernel_path=${AZIHSM_DEBUG_KERNEL:-$debug_kernel_path}
 if ! [ -d "$root_path" ] || ! [ -d "$kernel_path" ]; then
 	die "the environment is not set up: type 'make env'"
 fi
@@ -49,12 +51,16 @@ done
 
 # shellcheck disable=SC2016 # expanded inside
 exec "${as_root[@]}" bash -euc '
-	root=$1 kernel=$2 here=$3 certificates=$4 binds=$5 keeps=$6
-	shift 6
+	root=$1 kernel=$2 debug=$3 here=$4 certificates=$5 binds=$6 keeps=$7
+	shift 7
 	for dir in /proc /sys /dev; do
 		mount --rbind "$dir" "$root$dir"
 	done
 	mount --bind "$kernel" "$root/opt/kernel"
+	if [ -d "$debug" ]; then
+		mkdir -p "$root/opt/kernel-debug"
+		mount --bind "$debug" "$root/opt/kernel-debug"
+	fi
 	while [ "$binds" -gt 0 ]; do
 		mkdir -p "$root$1"
 		mount --bind "$1" "$root$1"
@@ -74,7 +80,7 @@ exec "${as_root[@]}" bash -euc '
 	exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
 		LANG=C.UTF-8 SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt "${env[@]}" \
 		/bin/sh -c '\''cd "$0" && exec "$@"'\'' "$here" "$@"
-	' enter "$root_path" "$kernel_path" "$PWD" "$certificates" \
+	' enter "$root_path" "$kernel_path" "$debug_kernel_path" "$PWD" "$certificates" \
 	"$((${#binds[@]} + 2))" "$((${#keep[@]} + 5))" \
 	"$repo_dir" "$cache_dir" ${binds[@]+"${binds[@]}"} \
 	${keep[@]+"${keep[@]}"} AZIHSM_IN_ROOT=1 AZIHSM_REPO="$repo_dir" \

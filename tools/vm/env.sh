@@ -3,8 +3,8 @@
 #
 # env.sh: builds what the other commands run in, unless the cache has it: the
 # Debian root with the tools, and the kernel with a tree to build modules
-# for it. `env.sh --quiet` says nothing when everything is cached, `env.sh
-# --remove` empties the cache.
+# for it. `env.sh --debug` builds the debug kernel as well, `env.sh --quiet`
+# says nothing when everything is cached, `env.sh --remove` empties the cache.
 #
 # What is built goes to a temporary name first and is renamed when complete, so
 # an interrupted run leaves nothing that a later one would take for finished.
@@ -15,18 +15,21 @@ set -euo pipefail
 
 quiet=
 remove=
-case ${1-} in
-'') ;;
---quiet) quiet=1 ;;
---remove) remove=1 ;;
-*) die "usage: env.sh [--quiet | --remove]" ;;
-esac
+debug=
+for arg; do
+	case $arg in
+	--quiet) quiet=1 ;;
+	--debug) debug=1 ;;
+	--remove) remove=1 ;;
+	*) die "usage: env.sh [--debug] [--quiet] | --remove" ;;
+	esac
+done
 
 # Inside the root everything is there.
 [ -z "${AZIHSM_IN_ROOT-}" ] || exit 0
 
 # Room for the root, the kernel and the build artifacts, in GiB.
-need_gib=9
+need_gib=10
 
 check_prerequisites() {
 	[ "$(uname -m)" = x86_64 ] ||
@@ -52,22 +55,43 @@ check_prerequisites() {
 	return 0
 }
 
+# The process group of the step that runs.
+running=
+
 # Runs a command of the set-up with its output in a log; shows what is done and
-# how long it took, and the end of the log if it fails.
+# how long it took, and the end of the log if it fails. The command has a
+# process group of its own, so that all of it can be ended.
 # shellcheck disable=SC2317 # called by name
 step() {
-	local verb=$1 what=$2 log=$cache_dir/log/$1.log start=$SECONDS
+	local verb=$1 what=$2 log=$cache_dir/log/$1.log start=$SECONDS ok=1
 	shift 2
 	printf '  %-7s %s ... ' "$verb" "$what"
-	if "$@" >>"$log" 2>&1 </dev/null; then
+	set -m
+	"$@" >>"$log" 2>&1 </dev/null &
+	set +m
+	running=$!
+	# On a terminal the time is shown behind the line that is there.
+	while [ -t 1 ] && kill -0 "$running" 2>/dev/null; do
+		printf '\0337%d s\0338' $((SECONDS - start))
+		sleep 1
+	done
+	wait "$running" || ok=
+	running=
+	if [ -n "$ok" ]; then
 		printf 'done in %d s\n' $((SECONDS - start))
 		return
 	fi
-	printf 'FAILED after %d s\n' $((SECONDS - start))
-	printf '\n'
+	printf 'FAILED after %d s\n\n' $((SECONDS - start))
 	tail -n 25 "$log" | sed 's/^/    /'
 	die "$what failed: the lines above say why, the whole log is $log" \
 		"Nothing half-built is left behind; 'make env' starts this step over."
+}
+
+# shellcheck disable=SC2317 # called by the trap
+stop_step() {
+	[ -n "$running" ] || return 0
+	kill -KILL -- "-$running" 2>/dev/null
+	wait "$running" 2>/dev/null
 }
 
 # Left over from a run that was killed. The lock says that nobody works on it.
@@ -98,6 +122,21 @@ build_kernel() {
 	mv "$tmp" "$kernel_path"
 }
 
+build_debug_kernel() {
+	local tmp=$debug_kernel_path.tmp
+	: >"$cache_dir/log/DEBUG.log"
+	mkdir "$tmp"
+	step DEBUG "configuring the debug kernel" in_new_debug_kernel configure
+	step DEBUG "building the debug kernel with $(nproc) jobs (about 10 min)" \
+		in_new_debug_kernel build
+	mv "$tmp" "$debug_kernel_path"
+}
+
+in_new_debug_kernel() {
+	AZIHSM_DEBUG_KERNEL=$debug_kernel_path.tmp "$vm_dir/enter.sh" \
+		bash "$vm_dir/debug-kernel.sh" "$1" "$vm_dir/debug.config"
+}
+
 in_new_kernel() {
 	AZIHSM_KERNEL=$kernel_path.tmp "$vm_dir/enter.sh" \
 		bash "$vm_dir/kernel.sh" "$1" "$kernel_series"
@@ -106,6 +145,8 @@ in_new_kernel() {
 describe() {
 	say CACHED "root: Debian $debian_suite ($root_path)"
 	say CACHED "kernel: $(cat "$kernel_path/release") ($kernel_path)"
+	[ -z "$debug" ] ||
+		say CACHED "debug kernel: $(cat "$debug_kernel_path/release") ($debug_kernel_path)"
 }
 
 remove_cache() {
@@ -115,7 +156,7 @@ remove_cache() {
 		die "the cache $cache_dir is in use: end what runs in it first"
 	fi
 	local dir
-	for dir in "$cache_dir"/{root,kernel,artifacts}-* "$cache_dir"/{cargo,log}; do
+	for dir in "$cache_dir"/{root,kernel,debug,artifacts}-* "$cache_dir"/{cargo,log}; do
 		[ -e "$dir" ] || continue
 		say REMOVE "$dir"
 		"${as_root[@]}" rm -rf --one-file-system "$dir"
@@ -128,7 +169,7 @@ if [ -n "$remove" ]; then
 	remove_cache
 	exit 0
 fi
-if [ -d "$root_path" ] && [ -d "$kernel_path" ]; then
+if [ -d "$root_path" ] && [ -d "$kernel_path" ] && { [ -z "$debug" ] || [ -d "$debug_kernel_path" ]; }; then
 	[ -n "$quiet" ] || describe
 	exit 0
 fi
@@ -140,7 +181,7 @@ if ! flock --nonblock 9; then
 	say WAIT "another 'make env' works on $cache_dir"
 	flock 9
 fi
-trap 'remove_leftovers 2>/dev/null' EXIT
+trap '{ stop_step || true; remove_leftovers; } 2>/dev/null' EXIT
 trap 'printf "interrupted\n"; exit 130' INT
 trap 'printf "terminated\n"; exit 143' TERM
 remove_leftovers
@@ -154,4 +195,11 @@ if [ -d "$kernel_path" ]; then
 	say CACHED "kernel: $(cat "$kernel_path/release") ($kernel_path)"
 else
 	build_kernel
+fi
+if [ -n "$debug" ]; then
+	if [ -d "$debug_kernel_path" ]; then
+		say CACHED "debug kernel: $(cat "$debug_kernel_path/release") ($debug_kernel_path)"
+	else
+		build_debug_kernel
+	fi
 fi

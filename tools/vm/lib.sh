@@ -41,12 +41,18 @@ kernel_key() {
 		sha256sum | cut -c1-12
 }
 
-# Sets root_path and kernel_path for the recipes of this checkout.
+debug_kernel_key() {
+	printf '%s\n' "$1" "$(recipe_hash "$vm_dir/debug-kernel.sh" "$vm_dir/debug.config")" |
+		sha256sum | cut -c1-12
+}
+
+# Sets root_path, kernel_path and debug_kernel_path for the recipes of this checkout.
 find_paths() {
 	local key
 	key=$(root_key)
 	root_path=$cache_dir/root-$key
 	kernel_path=$cache_dir/kernel-$(kernel_key "$key")
+	debug_kernel_path=$cache_dir/debug-$(debug_kernel_key "${kernel_path##*-}")
 	# Cargo's artifacts belong to the compiler, hence to the root, and to one
 	# checkout: cargo takes equal crates at different places for the same.
 	artifacts_path=$cache_dir/artifacts-$key

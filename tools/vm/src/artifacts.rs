@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::layout::Layout;
+use crate::layout::{Kernel, Layout};
 use crate::step::{self, Finished};
 
 /// Programs of the workspace that a guest run uses: package, kind of target, program.
@@ -19,15 +19,44 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("azihsm", "--bin", "azihsm"),
 ];
 
-/// Builds the module as it is shipped.
-pub fn module(layout: &Layout) -> Result<()> {
+/// Builds the module for a kernel.
+pub fn module(layout: &Layout, kernel: Kernel) -> Result<()> {
+    let (what, log) = match kernel {
+        Kernel::Stock => ("azihsm.ko", "module"),
+        Kernel::Debug => ("azihsm.ko for the debug kernel", "module-debug"),
+    };
+    layout.release(kernel)?;
     let mut make = make(layout);
     make.arg("modules");
+    if kernel == Kernel::Debug {
+        make.arg("KERNEL=debug");
+    }
+    make.arg(format!("MO={}", layout.module_build(kernel).display()));
+    done(step::run("MODULE", what, &mut make, layout.log(log))?)
+}
+
+/// Builds the module that shows whether the debug kernel's checkers are alive.
+pub fn faults_module(layout: &Layout) -> Result<()> {
+    layout.release(Kernel::Debug)?;
+    let mut kbuild = Command::new(layout.kbuild(Kernel::Debug));
+    let folder = layout.faults_module();
+    let folder = folder.parent().context("the module has a folder")?;
+    fs::create_dir_all(folder)?;
+    kbuild
+        .arg(format!(
+            "M={}",
+            layout.repo.join("tools/vm/checkers").display()
+        ))
+        .arg(format!("MO={}", folder.display()))
+        .arg("modules")
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .env_remove("MFLAGS");
     done(step::run(
         "MODULE",
-        "azihsm.ko",
-        &mut make,
-        layout.log("module"),
+        "deliberate mistakes for the debug kernel's checkers",
+        &mut kbuild,
+        layout.log("checkers"),
     )?)
 }
 

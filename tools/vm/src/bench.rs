@@ -15,7 +15,7 @@ use crate::commands::{complain, exit_if_interrupted, guest_files};
 use crate::emulator::Setup;
 use crate::guest::{End, Guest, Limits, Listener, MARK};
 use crate::job::{Job, quote};
-use crate::layout::Layout;
+use crate::layout::{Kernel, Layout};
 
 /// Arguments of `bench`.
 #[derive(Args)]
@@ -31,7 +31,7 @@ pub struct BenchArgs {
 /// Runs the bench.
 pub fn bench(args: &BenchArgs) -> Result<ExitCode> {
     let layout = Layout::find()?;
-    artifacts::module(&layout)?;
+    artifacts::module(&layout, Kernel::Stock)?;
     artifacts::programs(&layout)?;
     let plugin = artifacts::plugin(&layout)?;
 
@@ -43,10 +43,10 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode> {
     job.command(&format!("azihsm bench --json {}", words.join(" ")));
     job.command("echo \"@azihsm exit bench $? 0\"");
     job.command("unload_module");
-    let initramfs = guest_files(&layout, &dir, &job)?.pack()?;
+    let initramfs = guest_files(&layout, Kernel::Stock, &dir, &job)?.pack()?;
     println!(
         "  GUEST   kernel {}; log {}\n",
-        layout.release()?,
+        layout.release(Kernel::Stock)?,
         layout.shown(&dir)
     );
 
@@ -59,7 +59,10 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode> {
         layout: &layout,
         dir: &dir,
         initramfs: &initramfs,
+        kernel: Kernel::Stock,
         append: &[],
+        memory: Kernel::Stock.memory(),
+        iommu: None,
         device: Some(&setup),
         counter: Some(&plugin),
         limits: Some(Limits {

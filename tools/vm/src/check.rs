@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::artifacts::{self, cargo};
+use crate::checkers;
 use crate::commands::run_tests;
-use crate::layout::Layout;
+use crate::layout::{Kernel, Layout};
 use crate::lints;
 use crate::report::{Report, Suite};
-use crate::runs;
+use crate::runs::{self, Verb};
 use crate::step;
 use crate::tap;
 
@@ -22,6 +23,32 @@ pub fn check() -> Result<ExitCode> {
     report.add(guarded("lint", || lints::run(&layout)));
     report.add(guarded("cargo test", || cargo_test(&layout)));
 
+    guest_runs(&layout, Verb::Check, &mut report);
+    Ok(report.finish())
+}
+
+/// Runs all tests in the debug kernel, after its checkers have shown that they are alive.
+pub fn check_debug() -> Result<ExitCode> {
+    let layout = Layout::find()?;
+    let mut report = Report::default();
+    report.add(guarded("checkers", || checkers::run(&layout)));
+    guest_runs(&layout, Verb::CheckDebug, &mut report);
+    Ok(report.finish())
+}
+
+/// Builds what the guest needs and does the runs of a verb.
+fn guest_runs(layout: &Layout, verb: Verb, report: &mut Report) {
+    let runs = match runs::table(layout) {
+        Ok(mut runs) => {
+            runs.retain(|run| run.verb == verb);
+            runs
+        }
+        Err(error) => {
+            report.add(guarded("runs.toml", || Err(error)));
+            return;
+        }
+    };
+
     let mut build = Suite::new("build");
     let mut part = |name: &str, result: Result<()>| {
         let complaints = result.err().map(|error| lines(&error)).unwrap_or_default();
@@ -29,29 +56,30 @@ pub fn check() -> Result<ExitCode> {
         build.check(name, complaints);
         good
     };
-    let mut ready = part("module", artifacts::module(&layout));
-    ready &= part("programs", artifacts::programs(&layout));
+    let mut built = Vec::new();
+    for (name, kernel) in [("module", Kernel::Stock), ("debug module", Kernel::Debug)] {
+        let needed = runs.iter().any(|run| run.kernel_image == kernel);
+        if needed && part(name, artifacts::module(layout, kernel)) {
+            built.push(kernel);
+        }
+    }
+    let mut ready = part("programs", artifacts::programs(layout));
     let mut tests = Vec::new();
     ready &= part(
         "guest tests",
-        artifacts::selftests(&layout).map(|names| tests = names),
+        artifacts::selftests(layout).map(|names| tests = names),
     );
     report.add(build);
 
-    let runs = match runs::table(&layout) {
-        Ok(runs) => runs,
-        Err(error) => {
-            report.add(guarded("runs.toml", || Err(error)));
-            Vec::new()
-        }
-    };
     for run in &runs {
         report.add(guarded(&run.name, || {
-            anyhow::ensure!(ready, "not run: something that it needs did not build");
-            run_tests(&layout, run, &tests)
+            anyhow::ensure!(
+                ready && built.contains(&run.kernel_image),
+                "not run: something that it needs did not build"
+            );
+            run_tests(layout, run, &tests)
         }));
     }
-    Ok(report.finish())
 }
 
 /// A suite that could not be run is one failure.

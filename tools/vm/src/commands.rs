@@ -2,10 +2,11 @@
 
 //! The verbs that boot a guest: test, demo, shell.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::artifacts;
@@ -14,7 +15,8 @@ use crate::guest::{End, Guest, Limits, Listener, MARK, Outcome};
 use crate::initramfs::Initramfs;
 use crate::job::Job;
 use crate::judge;
-use crate::layout::Layout;
+use crate::kunit;
+use crate::layout::{Kernel, Layout};
 use crate::program::Programs;
 use crate::report::{Report, Suite};
 use crate::runs::{self, Run};
@@ -30,32 +32,48 @@ pub struct TestArgs {
     run: String,
 }
 
+/// Arguments of `demo`.
+#[derive(Args)]
+pub struct DemoArgs {
+    /// Name of the folder for the logs, below `build/run`.
+    #[arg(long, default_value = "demo", hide = true)]
+    name: String,
+}
+
 /// Arguments of `shell`.
 #[derive(Args)]
 pub struct ShellArgs {
     /// Boot a machine without the device.
     #[arg(long)]
     no_device: bool,
+    /// Which kernel to boot.
+    #[arg(long, value_enum, default_value_t)]
+    kernel: Kernel,
 }
 
 /// Runs chosen tests in the guest.
 pub fn test(args: &TestArgs) -> Result<ExitCode> {
     let layout = Layout::find()?;
-    let runs = runs::table(&layout)?;
-    let mut run = runs
-        .iter()
-        .find(|run| run.name == args.run)
-        .with_context(|| format!("runs.toml has no run `{}`", args.run))?
-        .clone();
+    let mut run = runs::find(&layout, &args.run)?;
     if !args.tests.is_empty() {
         run.tests = Some(args.tests.clone());
     }
-    artifacts::module(&layout)?;
+    artifacts::module(&layout, run.kernel_image)?;
     artifacts::programs(&layout)?;
     let tests = artifacts::selftests(&layout)?;
     let mut report = Report::default();
     report.add(run_tests(&layout, &run, &tests)?);
     Ok(report.finish())
+}
+
+/// Tells which kernel a run boots, for the Makefile.
+pub fn kernel(args: &TestArgs) -> Result<ExitCode> {
+    let run = runs::find(&Layout::find()?, &args.run)?;
+    match run.kernel_image {
+        Kernel::Stock => println!("stock"),
+        Kernel::Debug => println!("debug"),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Boots the guest for one run of the table and collects the results.
@@ -66,23 +84,30 @@ pub fn run_tests(layout: &Layout, run: &Run, all: &[String]) -> Result<Suite> {
     for test in &tests {
         job.test(test, run.test_limit);
     }
-    job.command("unload_module");
+    job.end(run.kernel_image);
 
-    let mut initramfs = guest_files(layout, &dir, &job)?;
+    let mut initramfs = guest_files(layout, run.kernel_image, &dir, &job)?;
     initramfs.tree(&layout.selftests(), "selftests")?;
     let initramfs = initramfs.pack()?;
     println!(
         "  GUEST   {}: kernel {}, log {}",
         run.name,
-        layout.release()?,
+        layout.release(run.kernel_image)?,
         layout.shown(&dir)
     );
+    let mut append = run.kernel.clone();
+    if run.kunit {
+        append.extend(kunit::WORDS.iter().map(|&word| word.to_owned()));
+    }
     let mut programs = Programs::new(&run.name, true);
     let outcome = Guest {
         layout,
         dir: &dir,
         initramfs: &initramfs,
-        append: &run.kernel,
+        kernel: run.kernel_image,
+        append: &append,
+        memory: run.memory(),
+        iommu: run.iommu,
         device: run.setup().as_ref(),
         counter: None,
         limits: Some(run.limits()),
@@ -95,6 +120,10 @@ pub fn run_tests(layout: &Layout, run: &Run, all: &[String]) -> Result<Suite> {
         // To say that there is no device is what the tests have to do there.
         suite.expect_skips();
     }
+    if run.kunit {
+        let declared = kunit::declared(&layout.repo.join("drivers"))?;
+        kunit::collect(&outcome.kernel, &declared, &mut suite);
+    }
     for (name, complaints) in verdicts(layout, &outcome) {
         suite.check(name, complaints);
     }
@@ -102,23 +131,23 @@ pub fn run_tests(layout: &Layout, run: &Run, all: &[String]) -> Result<Suite> {
 }
 
 /// Shows the driver at work.
-pub fn demo() -> Result<ExitCode> {
+pub fn demo(args: &DemoArgs) -> Result<ExitCode> {
     let layout = Layout::find()?;
     let start = Instant::now();
-    artifacts::module(&layout)?;
+    artifacts::module(&layout, Kernel::Stock)?;
     artifacts::programs(&layout)?;
     let built = start.elapsed();
 
-    let dir = layout.run_dir("demo")?;
+    let dir = layout.run_dir(&args.name)?;
     let mut job = Job::with_module(true, &[]);
     job.command("echo '@azihsm test demo'");
     job.command("azihsm demo; status=$?");
     job.command("echo \"@azihsm exit demo $status 0\"");
     job.command("unload_module");
-    let initramfs = guest_files(&layout, &dir, &job)?.pack()?;
+    let initramfs = guest_files(&layout, Kernel::Stock, &dir, &job)?.pack()?;
     println!(
         "  GUEST   kernel {}, unmodified; log {}\n",
-        layout.release()?,
+        layout.release(Kernel::Stock)?,
         layout.shown(&dir)
     );
 
@@ -128,7 +157,10 @@ pub fn demo() -> Result<ExitCode> {
         layout: &layout,
         dir: &dir,
         initramfs: &initramfs,
+        kernel: Kernel::Stock,
         append: &[],
+        memory: Kernel::Stock.memory(),
+        iommu: None,
         device: Some(&setup),
         counter: None,
         limits: Some(Limits {
@@ -169,7 +201,7 @@ pub fn demo() -> Result<ExitCode> {
 /// Opens a shell in the guest.
 pub fn shell(args: &ShellArgs) -> Result<ExitCode> {
     let layout = Layout::find()?;
-    artifacts::module(&layout)?;
+    artifacts::module(&layout, args.kernel)?;
     artifacts::programs(&layout)?;
     let tests = artifacts::selftests(&layout).inspect_err(|error| {
         println!("  (no guest tests in the guest: {error:#})");
@@ -187,7 +219,7 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode> {
     job.command("setsid -c sh -i </dev/ttyS1 >/dev/ttyS1 2>&1");
     // The end of a session hangs its terminal up: open it anew.
     job.command("exec </dev/ttyS1 >/dev/ttyS1 2>&1; stty raw -echo");
-    let mut initramfs = guest_files(&layout, &dir, &job)?;
+    let mut initramfs = guest_files(&layout, args.kernel, &dir, &job)?;
     if tests.is_ok() {
         initramfs.tree(&layout.selftests(), "selftests")?;
     }
@@ -195,7 +227,7 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode> {
     println!(
         "  GUEST   kernel {}; module loaded, tools and tests on PATH\n  \
          kernel messages: dmesg there, {} here\n  leave with `exit`, or with Ctrl-] at any time\n",
-        layout.release()?,
+        layout.release(args.kernel)?,
         layout.shown(&dir.join("console.log"))
     );
 
@@ -205,7 +237,10 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode> {
         layout: &layout,
         dir: &dir,
         initramfs: &initramfs,
+        kernel: args.kernel,
         append: &[],
+        memory: args.kernel.memory(),
+        iommu: None,
         device: (!args.no_device).then_some(&setup),
         counter: None,
         limits: None,
@@ -226,8 +261,8 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode> {
 }
 
 /// The guest's file system with the module and the tool.
-pub fn guest_files(layout: &Layout, dir: &std::path::Path, job: &Job) -> Result<Initramfs> {
-    let module = layout.module();
+pub fn guest_files(layout: &Layout, kernel: Kernel, dir: &Path, job: &Job) -> Result<Initramfs> {
+    let module = layout.module(kernel);
     ensure!(
         module.exists(),
         "the module is not built: {} is missing",
@@ -240,7 +275,7 @@ pub fn guest_files(layout: &Layout, dir: &std::path::Path, job: &Job) -> Result<
 }
 
 /// What must be true of every run, with what speaks against it.
-fn verdicts(layout: &Layout, outcome: &Outcome) -> Vec<(&'static str, Vec<String>)> {
+pub fn verdicts(layout: &Layout, outcome: &Outcome) -> Vec<(&'static str, Vec<String>)> {
     let mut end = Vec::new();
     if let End::Failed(why) = &outcome.end {
         end.extend(why.lines().map(str::to_owned));
@@ -249,8 +284,7 @@ fn verdicts(layout: &Layout, outcome: &Outcome) -> Vec<(&'static str, Vec<String
     }
     let mut kernel: Vec<String> = Vec::new();
     for finding in judge::findings(&outcome.kernel) {
-        kernel.push(format!("{}:", finding.kind));
-        kernel.extend(finding.lines.iter().map(|line| format!("  {line}")));
+        kernel.extend(finding.told());
     }
     match outcome.taint {
         Some(taint) => kernel.extend(judge::taint_trouble(taint)),
@@ -259,10 +293,7 @@ fn verdicts(layout: &Layout, outcome: &Outcome) -> Vec<(&'static str, Vec<String
         }
         None => {}
     }
-    let mut verdicts = vec![
-        ("the guest ran to its end", end),
-        ("the kernel log is clean", kernel),
-    ];
+    let mut verdicts = vec![("the guest ran to its end", end), (judge::CLEAN, kernel)];
     if let Some(emulator) = &outcome.emulator {
         verdicts.push(("the device saw no violation", emulator.complaints()));
     }

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::child::{Child, Event, describe};
 use crate::layout::Layout;
+use crate::qemu::Device;
 use crate::statistics::Statistics;
 
 /// Name of the emulator's process in messages.
@@ -45,6 +46,8 @@ pub enum Firmware {
 pub struct Setup {
     /// Who answers the commands.
     pub firmware: Firmware,
+    /// How many virtual functions there are; with any, the first function is a physical one.
+    pub vfs: usize,
     /// Further arguments.
     pub args: Vec<String>,
 }
@@ -53,7 +56,8 @@ pub struct Setup {
 pub struct Emulator {
     process: Child,
     firmware: Option<Child>,
-    socket: PathBuf,
+    functions: Vec<PathBuf>,
+    control: PathBuf,
     stats: PathBuf,
     log: PathBuf,
 }
@@ -83,12 +87,16 @@ impl Emulator {
             Firmware::Remote => Some(start_firmware(layout, sockets, dir, events)?),
         };
 
-        let socket = sockets.join("device");
+        let functions = function_sockets(&sockets.join("device"), setup.vfs);
+        let control = sockets.join("control");
         let stats = dir.join("stats.json");
         let log = dir.join("emulator.log");
         let mut command = Command::new(layout.program("azihsm-emulator"));
-        command.arg("--socket").arg(&socket);
-        command.arg("--control").arg(sockets.join("control"));
+        command.arg("--socket").arg(&functions[0]);
+        if setup.vfs > 0 {
+            command.arg("--vfs").arg(setup.vfs.to_string());
+        }
+        command.arg("--control").arg(&control);
         command.arg("--stats").arg(&stats);
         command.args(["--strict", "--test-key", TEST_KEY]);
         if let Some((_, path)) = &firmware {
@@ -99,19 +107,25 @@ impl Emulator {
         command.args(&setup.args);
         log_to(&mut command, &log)?;
         let process = Child::spawn(EMULATOR, &mut command, events.clone())?;
-        wait_for_socket(EMULATOR, &process, &socket, &log)?;
+        for socket in functions.iter().chain([&control]) {
+            wait_for_socket(EMULATOR, &process, socket, &log)?;
+        }
         Ok(Self {
             process,
             firmware: firmware.map(|(child, _)| child),
-            socket,
+            functions,
+            control,
             stats,
             log,
         })
     }
 
-    /// The socket for QEMU.
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    /// The sockets for QEMU.
+    pub fn device(&self) -> Device<'_> {
+        Device {
+            functions: &self.functions,
+            control: &self.control,
+        }
     }
 
     /// Why the emulator cannot serve the guest any more, if so.
@@ -172,6 +186,17 @@ impl Verdict {
     }
 }
 
+/// The sockets of all functions, as the emulator names them.
+fn function_sockets(first: &Path, vfs: usize) -> Vec<PathBuf> {
+    let mut sockets = vec![first.to_owned()];
+    for index in 0..vfs {
+        let mut name = first.as_os_str().to_owned();
+        name.push(format!(".vf{index}"));
+        sockets.push(PathBuf::from(name));
+    }
+    sockets
+}
+
 fn start_firmware(
     layout: &Layout,
     sockets: &Path,
@@ -230,4 +255,17 @@ pub fn tail(log: &Path, count: usize) -> Vec<String> {
         .iter()
         .map(|line| format!("  {line}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_function_has_its_socket() {
+        assert_eq!(
+            function_sockets(Path::new("/s/device"), 2),
+            ["/s/device", "/s/device.vf0", "/s/device.vf1"].map(PathBuf::from)
+        );
+    }
 }

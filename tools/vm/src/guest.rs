@@ -13,8 +13,8 @@ use anyhow::{Context, Result};
 use crate::child::{Child, Event, Interrupts, describe};
 use crate::console::{Lines, Port, Record};
 use crate::emulator::{Emulator, Setup, Verdict, tail};
-use crate::layout::Layout;
-use crate::qemu::{Counter, Machine, QEMU};
+use crate::layout::{Kernel, Layout};
+use crate::qemu::{Counter, Iommu, Machine, QEMU};
 
 /// First word of the guest's lines that are for the runner.
 pub const MARK: &str = "@azihsm ";
@@ -39,8 +39,14 @@ pub struct Guest<'a> {
     pub dir: &'a Path,
     /// The initial file system with the job.
     pub initramfs: &'a Path,
+    /// The kernel to boot.
+    pub kernel: Kernel,
     /// Words added to the kernel's command line.
     pub append: &'a [String],
+    /// Size of the memory.
+    pub memory: &'a str,
+    /// The IOMMU, if the machine has one.
+    pub iommu: Option<Iommu>,
     /// The device; none for a machine without it.
     pub device: Option<&'a Setup>,
     /// QEMU's plugin that counts instructions, if they are to be counted.
@@ -116,13 +122,17 @@ impl Guest<'_> {
             .device
             .map(|setup| Emulator::start(self.layout, setup, sockets.path(), self.dir, &sender))
             .transpose()?;
-        let vmlinuz = self.layout.vmlinuz()?;
+        let image = self.layout.image(self.kernel)?;
+        let mut append: Vec<String> = self.append.to_vec();
+        append.extend(self.kernel.words().iter().map(|&word| word.to_owned()));
         let counter_socket = sockets.path().join("counter");
         let machine = Machine {
-            kernel: &vmlinuz,
+            kernel: &image,
             initramfs: self.initramfs,
-            append: self.append,
-            device: emulator.as_ref().map(Emulator::socket),
+            append: &append,
+            memory: self.memory,
+            iommu: self.iommu,
+            device: emulator.as_ref().map(Emulator::device),
             counter: self.counter.map(|plugin| Counter {
                 plugin,
                 socket: &counter_socket,

@@ -132,7 +132,8 @@ impl Initramfs {
         Ok(archive)
     }
 
-    fn text(&mut self, text: &str, to: &str) -> Result<()> {
+    /// Adds a file with the given text.
+    pub fn text(&mut self, text: &str, to: &str) -> Result<()> {
         fs::write(self.stage.join(to), text)?;
         Ok(())
     }

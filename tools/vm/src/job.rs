@@ -2,6 +2,8 @@
 
 //! The shell script that the guest's init runs: the job.
 
+use crate::layout::Kernel;
+
 /// A job under construction.
 #[derive(Default)]
 pub struct Job(String);
@@ -10,6 +12,9 @@ impl Job {
     /// A job that loads the module first, and expects it to bind to the device if there is one.
     pub fn with_module(device: bool, parameters: &[String]) -> Self {
         let mut job = Self(". /functions\n".to_owned());
+        if device {
+            job.command("connect_emulator");
+        }
         let device = if device { "device" } else { "no-device" };
         let parameters: Vec<String> = parameters.iter().map(|word| quote(word)).collect();
         job.command(&format!("load_module {device} {}", parameters.join(" ")));
@@ -26,6 +31,18 @@ impl Job {
     pub fn test(&mut self, name: &str, seconds: u64) {
         let name = quote(name);
         self.command(&format!("run_test {name} {seconds} /selftests/{name}"));
+    }
+
+    /// Ends the job: unloads the module; where the kernel can tell, nothing may have leaked.
+    pub fn end(&mut self, kernel: Kernel) {
+        let leaks = kernel == Kernel::Debug;
+        if leaks {
+            self.command("check_leaks loaded");
+        }
+        self.command("unload_module");
+        if leaks {
+            self.command("check_leaks unloaded");
+        }
     }
 
     /// The script.
@@ -65,6 +82,7 @@ mod tests {
             lines,
             [
                 ". /functions",
+                "connect_emulator",
                 "load_module device debug=1",
                 "run_test probe 60 /selftests/probe"
             ]

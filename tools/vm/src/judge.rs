@@ -15,13 +15,15 @@ const ALLOWED_LETTERS: &str = "GOE";
 const TROUBLE: &[(&str, &str)] = &[
     ("Kernel panic - not syncing", "panic"),
     ("kernel BUG at ", "BUG"),
+    ("BUG: sleeping function", "sleep in atomic context"),
+    ("BUG: scheduling while atomic", "sleep in atomic context"),
+    ("KASAN: ", "KASAN"),
     ("BUG: ", "BUG"),
     ("Oops: ", "oops"),
     ("Oops - ", "oops"),
     ("general protection fault", "oops"),
     ("Unable to handle kernel", "oops"),
     ("unable to handle page fault", "oops"),
-    ("KASAN: ", "KASAN"),
     ("KFENCE: ", "KFENCE"),
     ("KCSAN: ", "KCSAN"),
     ("UBSAN: ", "UBSAN"),
@@ -42,7 +44,10 @@ const TROUBLE: &[(&str, &str)] = &[
     ("bad unlock balance", "lockdep"),
     ("held lock freed", "lockdep"),
     ("suspicious RCU usage", "lockdep"),
+    ("turning off the locking correctness validator", "lockdep"),
+    ("DEBUG_LOCKS_WARN_ON", "lockdep"),
     ("DMA-API: ", "DMA API"),
+    ("ODEBUG: ", "object life-time"),
     ("kmemleak: ", "memory leak"),
     ("refcount_t: ", "refcount"),
     ("list_add corruption", "list corruption"),
@@ -58,9 +63,17 @@ const HARMLESS: &[&str] = &[
     "kmemleak: Kernel memory leak detector initialized",
     "kmemleak: Automatic memory scanning thread started",
     "kmemleak: Early log",
+    // Leaks that matter are looked for at the end of a run, by the module's name.
+    "new suspected memory leaks",
     "DMA-API: preallocated",
     "DMA-API: debugging enabled",
 ];
+
+/// Name of the test that says that [`findings`] are none.
+pub const CLEAN: &str = "the kernel log is clean";
+
+/// What begins a test's messages.
+const BEGIN: &str = "azihsm-test: begin ";
 
 /// Something that the kernel should not have said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +82,29 @@ pub struct Finding {
     pub kind: &'static str,
     /// The lines that say so.
     pub lines: Vec<String>,
+}
+
+impl Finding {
+    /// In lines for the report.
+    pub fn told(&self) -> Vec<String> {
+        let mut lines = vec![format!("{}:", self.kind)];
+        lines.extend(self.lines.iter().map(|line| format!("  {line}")));
+        lines
+    }
+}
+
+/// The messages test by test; those before the first belong to "boot".
+pub fn sections(lines: &[String]) -> Vec<(&str, &[String])> {
+    let mut sections = Vec::new();
+    let (mut name, mut from) = ("boot", 0);
+    for (at, line) in lines.iter().enumerate() {
+        if let Some((_, begun)) = line.split_once(BEGIN) {
+            sections.push((name, &lines[from..at]));
+            (name, from) = (begun.trim(), at + 1);
+        }
+    }
+    sections.push((name, &lines[from..]));
+    sections
 }
 
 /// Looks through all kernel messages of a run.
@@ -111,15 +147,19 @@ pub fn taint_trouble(taint: u64) -> Option<String> {
     })
 }
 
-/// The message without time stamp and the like.
-fn message(line: &str) -> &str {
-    let line = line.trim_start();
+/// A kernel message without its time stamp.
+pub fn text(line: &str) -> &str {
     match line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((time, rest)) if time.trim().starts_with(|c: char| c.is_ascii_digit()) => {
-            rest.trim_start()
+            rest.strip_prefix(' ').unwrap_or(rest)
         }
         _ => line,
     }
+}
+
+/// The same without what it is indented by.
+fn message(line: &str) -> &str {
+    text(line.trim_start()).trim_start()
 }
 
 fn trouble(line: &str) -> Option<&'static str> {
@@ -201,7 +241,7 @@ fn report_end(lines: &[String], at: usize) -> usize {
         if offset > 0 && is_rule(line) {
             return at + offset + 1;
         }
-        if offset > 0 && line.contains("azihsm-test: begin") {
+        if offset > 0 && line.contains(BEGIN) {
             return at + offset;
         }
     }

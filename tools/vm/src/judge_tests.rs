@@ -173,3 +173,36 @@ fn two_reports_in_a_row_are_two() {
 [    2.3] list_del corruption. prev->next should be ffff, but was 0";
     assert_eq!(kinds(log), ["refcount", "list corruption"]);
 }
+
+#[test]
+fn messages_are_told_apart_by_test() {
+    let log = "\
+[ 1.0] Linux version
+[ 2.0] azihsm-test: begin kasan
+[ 2.1] BUG: KASAN: slab-out-of-bounds in x
+[ 3.0] azihsm-test: begin lockdep";
+    let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+    let sections = sections(&lines);
+    let sizes: Vec<_> = sections.iter().map(|(n, l)| (*n, l.len())).collect();
+    assert_eq!(sizes, [("boot", 1), ("kasan", 1), ("lockdep", 0)]);
+}
+
+#[test]
+fn checkers_have_kinds_of_their_own() {
+    assert_eq!(
+        kinds("[ 1.0] BUG: sleeping function called from invalid context at a.c:1"),
+        ["sleep in atomic context"]
+    );
+    assert_eq!(
+        kinds("[ 1.0] ODEBUG: free active (active state 0) object: 1 object type: work_struct"),
+        ["object life-time"]
+    );
+    assert_eq!(
+        kinds("[ 1.0] INFO: lockdep is turned off."),
+        Vec::<&str>::new()
+    );
+    assert_eq!(
+        kinds("[ 1.0] turning off the locking correctness validator."),
+        ["lockdep"]
+    );
+}

@@ -7,6 +7,55 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use serde::Deserialize;
+
+/// A kernel that a guest can run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kernel {
+    /// The distribution's, unmodified.
+    #[default]
+    Stock,
+    /// One from the same source with the checkers on.
+    Debug,
+}
+
+impl Kernel {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stock => "stock kernel",
+            Self::Debug => "debug kernel",
+        }
+    }
+
+    /// The verb that builds what this kernel needs.
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Stock => "make env",
+            Self::Debug => "make env-debug",
+        }
+    }
+
+    /// Memory of a guest that needs no more, in QEMU's notation.
+    pub fn memory(self) -> &'static str {
+        match self {
+            Self::Stock => "512M",
+            // What the checkers remember takes a lot of it.
+            Self::Debug => "1G",
+        }
+    }
+
+    /// Words for its command line.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Stock => &[],
+            // With five levels KASAN makes a false report early on, which turns lockdep off.
+            Self::Debug => &["no5lvl"],
+        }
+    }
+}
 
 /// The folders that a run works with.
 #[derive(Clone, Debug)]
@@ -18,7 +67,9 @@ pub struct Layout {
     /// Cargo's artifacts.
     pub target: PathBuf,
     /// The kernel that `kernel.sh` prepared.
-    pub kernel: PathBuf,
+    kernel: PathBuf,
+    /// The kernel that `debug-kernel.sh` built, if it did.
+    debug_kernel: PathBuf,
 }
 
 impl Layout {
@@ -33,40 +84,62 @@ impl Layout {
             build: repo.join("build"),
             target: PathBuf::from(target),
             kernel: PathBuf::from("/opt/kernel"),
+            debug_kernel: PathBuf::from("/opt/kernel-debug"),
             repo,
         };
-        ensure!(
-            layout.kernel.join("release").exists(),
-            "no prepared kernel at {}: type `make env`",
-            layout.kernel.display()
-        );
+        layout.release(Kernel::Stock)?;
         fs::create_dir_all(layout.build.join("log"))?;
         fs::create_dir_all(layout.build.join("bin"))?;
         Ok(layout)
     }
 
-    /// Release of the guest's kernel.
-    pub fn release(&self) -> Result<String> {
-        let path = self.kernel.join("release");
+    /// Builds modules for a kernel as it was built.
+    pub fn kbuild(&self, kernel: Kernel) -> PathBuf {
+        self.folder(kernel).join("kbuild")
+    }
+
+    fn folder(&self, kernel: Kernel) -> &Path {
+        match kernel {
+            Kernel::Stock => &self.kernel,
+            Kernel::Debug => &self.debug_kernel,
+        }
+    }
+
+    /// Whether a kernel is there.
+    pub fn has(&self, kernel: Kernel) -> bool {
+        self.folder(kernel).join("release").exists()
+    }
+
+    /// Release of a kernel.
+    pub fn release(&self, kernel: Kernel) -> Result<String> {
+        ensure!(
+            self.has(kernel),
+            "the {} is not built: type `{}`",
+            kernel.name(),
+            kernel.verb()
+        );
+        let path = self.folder(kernel).join("release");
         let text =
             fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         Ok(text.trim().to_owned())
     }
 
-    /// Image of the guest's kernel.
-    pub fn vmlinuz(&self) -> Result<PathBuf> {
-        let release = self.release()?;
-        let image = self.kernel.join("image");
+    /// Image of a kernel.
+    pub fn image(&self, kernel: Kernel) -> Result<PathBuf> {
+        let release = self.release(kernel)?;
+        let folder = self.folder(kernel);
         [
-            image.join("usr/lib/modules").join(&release).join("vmlinuz"),
-            image.join(format!("boot/vmlinuz-{release}")),
+            format!("image/usr/lib/modules/{release}/vmlinuz"),
+            format!("image/boot/vmlinuz-{release}"),
+            "build/arch/x86/boot/bzImage".to_owned(),
         ]
         .into_iter()
+        .map(|path| folder.join(path))
         .find(|path| path.exists())
-        .with_context(|| format!("no image of kernel {release} below {}", image.display()))
+        .with_context(|| format!("no image of kernel {release} below {}", folder.display()))
     }
 
-    /// Source of the guest's kernel.
+    /// Source of both kernels.
     pub fn kernel_source(&self) -> PathBuf {
         self.kernel.join("source")
     }
@@ -76,9 +149,23 @@ impl Layout {
         self.build.join("bin").join(name)
     }
 
-    /// The module as it is shipped.
-    pub fn module(&self) -> PathBuf {
-        self.build.join("module/drivers/misc/azihsm/azihsm.ko")
+    /// Folder in which the module is built for a kernel.
+    pub fn module_build(&self, kernel: Kernel) -> PathBuf {
+        self.build.join(match kernel {
+            Kernel::Stock => "module",
+            Kernel::Debug => "module-debug",
+        })
+    }
+
+    /// The module for a kernel; for the stock kernel it is as it is shipped.
+    pub fn module(&self, kernel: Kernel) -> PathBuf {
+        self.module_build(kernel)
+            .join("drivers/misc/azihsm/azihsm.ko")
+    }
+
+    /// The module that makes mistakes on purpose, for the debug kernel.
+    pub fn faults_module(&self) -> PathBuf {
+        self.build.join("checkers/azihsm_faults.ko")
     }
 
     /// Where the guest tests are installed.

@@ -56,7 +56,7 @@ fn lints(layout: &Layout) -> Result<Vec<Lint>> {
     }
 
     let mut c = Vec::new();
-    for folder in ["drivers", "include", "selftests"] {
+    for folder in ["drivers", "include", "selftests", "tools/vm"] {
         c.extend(files(&repo.join(folder), &["c", "h"])?);
     }
     if !c.is_empty() {

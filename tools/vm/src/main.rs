@@ -8,6 +8,7 @@
 mod artifacts;
 mod bench;
 mod check;
+mod checkers;
 mod child;
 mod commands;
 mod console;
@@ -16,6 +17,7 @@ mod guest;
 mod initramfs;
 mod job;
 mod judge;
+mod kunit;
 mod layout;
 mod lints;
 mod program;
@@ -44,10 +46,15 @@ struct Cli {
 enum Command {
     /// Runs every lint and test and prints one summary.
     Check,
+    /// Runs the tests in the debug kernel, and shows that its checkers are alive.
+    CheckDebug,
+    /// Tells which kernel a run boots.
+    #[command(hide = true)]
+    Kernel(commands::TestArgs),
     /// Runs tests in the guest.
     Test(commands::TestArgs),
     /// Shows the driver at work.
-    Demo,
+    Demo(commands::DemoArgs),
     /// Measures what commands cost.
     Bench(bench::BenchArgs),
     /// Opens a shell in the guest.
@@ -66,8 +73,10 @@ fn main() -> ExitCode {
 
     let done = match Cli::parse().command {
         Command::Check => check::check(),
+        Command::CheckDebug => check::check_debug(),
+        Command::Kernel(args) => commands::kernel(&args),
         Command::Test(args) => commands::test(&args),
-        Command::Demo => commands::demo(),
+        Command::Demo(args) => commands::demo(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Shell(args) => commands::shell(&args),
     };

@@ -5,11 +5,12 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use serde::Deserialize;
 use serde_json::json;
 
 /// Name of QEMU's process in messages.
@@ -21,6 +22,23 @@ pub struct Ports {
     pub kernel: UnixStream,
     /// The job's terminal.
     pub job: UnixStream,
+}
+
+/// An IOMMU in the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Iommu {
+    /// Intel's. The device sees each mapping when it is made and when it is taken back.
+    Intel,
+}
+
+/// The emulated device's ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Device<'a> {
+    /// One socket for each function: the first is function 0 of the slot.
+    pub functions: &'a [PathBuf],
+    /// Socket for control requests; the guest reaches it over its third serial port.
+    pub control: &'a Path,
 }
 
 /// Counts the instructions that the guest executes in its modules; the guest reads the counts from its fourth serial
@@ -44,8 +62,12 @@ pub struct Machine<'a> {
     pub initramfs: &'a Path,
     /// Words added to the kernel's command line.
     pub append: &'a [String],
-    /// Socket of the emulated device; none for a machine without it.
-    pub device: Option<&'a Path>,
+    /// Size of the memory in QEMU's notation.
+    pub memory: &'a str,
+    /// The IOMMU; none for a machine without one.
+    pub iommu: Option<Iommu>,
+    /// The emulated device; none for a machine without it.
+    pub device: Option<Device<'a>>,
     /// Counts instructions, if wanted.
     pub counter: Option<Counter<'a>>,
 }
@@ -65,7 +87,10 @@ impl Machine<'_> {
             "-no-reboot",
         ]);
         // The emulator maps the guest's memory: it must be a shared memfd.
-        qemu.args(["-object", "memory-backend-memfd,id=ram,size=512M,share=on"]);
+        qemu.arg("-object").arg(format!(
+            "memory-backend-memfd,id=ram,size={},share=on",
+            self.memory
+        ));
         qemu.args(["-machine", "q35,memory-backend=ram"]);
         qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]);
         // Hot-plug of the device goes through its root port, as on real machines.
@@ -73,6 +98,11 @@ impl Machine<'_> {
             "-global",
             "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
         ]);
+        if self.iommu.is_some() {
+            // Before the devices that it serves. Without caching mode the guest need not tell of
+            // new mappings, and the device would not learn of them.
+            qemu.args(["-device", "intel-iommu,caching-mode=on"]);
+        }
         qemu.args(["-device", "pcie-root-port,id=rp0,chassis=1,slot=1"]);
         for (id, port) in [("kernel", &kernel_far), ("job", &job_far)] {
             qemu.arg("-chardev")
@@ -84,20 +114,15 @@ impl Machine<'_> {
             qemu.arg("-chardev").arg(format!(
                 "socket,id=counter,path={socket},server=on,wait=off"
             ));
-            qemu.args(["-serial", "null", "-serial", "chardev:counter"]);
+            qemu.args(["-device", "isa-serial,chardev=counter,index=3,irq=7"]);
             qemu.arg("-plugin")
                 .arg(format!("{plugin},{MODULES},socket={socket}"));
         }
         qemu.arg("-kernel").arg(self.kernel);
         qemu.arg("-initrd").arg(self.initramfs);
         qemu.arg("-append").arg(self.command_line());
-        if let Some(socket) = self.device {
-            let device = json!({
-                "driver": "vfio-user-pci",
-                "bus": "rp0",
-                "socket": { "type": "unix", "path": socket },
-            });
-            qemu.arg("-device").arg(device.to_string());
+        if let Some(device) = &self.device {
+            device.attach(&mut qemu);
         }
         qemu.stdin(Stdio::null());
         pass(&mut qemu, vec![kernel_far.into(), job_far.into()]);
@@ -107,8 +132,35 @@ impl Machine<'_> {
     fn command_line(&self) -> String {
         // An oops is followed by a panic and that by QEMU's end: no waiting for timeouts.
         let mut words = vec!["console=ttyS0", "panic=-1", "oops=panic", "loglevel=7"];
+        if self.iommu.is_some() {
+            // Strict: a mapping is gone for the device as soon as the driver took it back.
+            words.extend(["intel_iommu=on", "iommu.strict=1"]);
+        }
         words.extend(self.append.iter().map(String::as_str));
         words.join(" ")
+    }
+}
+
+impl Device<'_> {
+    fn attach(&self, qemu: &mut Command) {
+        for (index, socket) in self.functions.iter().enumerate() {
+            let mut device = json!({
+                "driver": "vfio-user-pci",
+                "bus": "rp0",
+                "addr": format!("{:x}.{:x}", index / 8, index % 8),
+                "socket": { "type": "unix", "path": socket },
+            });
+            if index == 0 && self.functions.len() > 1 {
+                device["multifunction"] = true.into();
+            }
+            qemu.arg("-device").arg(device.to_string());
+        }
+        qemu.arg("-chardev").arg(format!(
+            "socket,id=emulator,path={}",
+            self.control.display().to_string().replace(',', ",,")
+        ));
+        // An interrupt of its own: the third port's usual one is the first port's.
+        qemu.args(["-device", "isa-serial,chardev=emulator,index=2,irq=5"]);
     }
 }
 
@@ -130,13 +182,18 @@ fn pass(command: &mut Command, fds: Vec<OwnedFd>) {
 mod tests {
     use super::*;
 
-    fn arguments(device: Option<&Path>) -> Vec<String> {
+    fn arguments(functions: &[PathBuf], iommu: Option<Iommu>) -> Vec<String> {
         let append = ["azihsm.timeout=3".to_owned()];
         let machine = Machine {
             kernel: Path::new("/k"),
             initramfs: Path::new("/i"),
             append: &append,
-            device,
+            memory: "512M",
+            iommu,
+            device: (!functions.is_empty()).then_some(Device {
+                functions,
+                control: Path::new("/tmp/a,b"),
+            }),
             counter: None,
         };
         let (command, _ports) = machine.command().unwrap();
@@ -146,23 +203,61 @@ mod tests {
             .collect()
     }
 
+    /// The device arguments that are JSON.
+    fn functions(arguments: &[String]) -> Vec<serde_json::Value> {
+        arguments
+            .iter()
+            .filter(|arg| arg.starts_with('{'))
+            .map(|arg| serde_json::from_str(arg).unwrap())
+            .collect()
+    }
+
     #[test]
     fn device_is_json_behind_the_root_port() {
-        let arguments = arguments(Some(Path::new("/tmp/a \"b\"")));
-        let device = arguments.last().unwrap();
-        let device: serde_json::Value = serde_json::from_str(device).unwrap();
-        assert_eq!(device["bus"], "rp0");
-        assert_eq!(device["socket"]["path"], "/tmp/a \"b\"");
+        let arguments = arguments(&[PathBuf::from("/tmp/a \"b\"")], None);
+        let functions = functions(&arguments);
+        assert_eq!(functions.len(), 1);
+        assert_eq!(functions[0]["bus"], "rp0");
+        assert_eq!(functions[0]["socket"]["path"], "/tmp/a \"b\"");
+        assert_eq!(functions[0].get("multifunction"), None);
+    }
+
+    #[test]
+    fn functions_share_a_slot() {
+        let sockets: Vec<_> = (0..10).map(|i| PathBuf::from(format!("/s{i}"))).collect();
+        let functions = functions(&arguments(&sockets, None));
+        assert_eq!(functions[0]["addr"], "0.0");
+        assert_eq!(functions[0]["multifunction"], true);
+        assert_eq!(functions[1]["addr"], "0.1");
+        assert_eq!(functions[1].get("multifunction"), None);
+        // Eight functions to a slot; the routing id goes on counting.
+        assert_eq!(functions[9]["addr"], "1.1");
+    }
+
+    #[test]
+    fn the_third_serial_port_is_the_control_socket() {
+        let arguments = arguments(&[PathBuf::from("/s")], None);
+        assert!(arguments.contains(&"socket,id=emulator,path=/tmp/a,,b".to_owned()));
     }
 
     #[test]
     fn no_device_without_a_socket() {
-        assert!(!arguments(None).iter().any(|arg| arg.contains("vfio-user")));
+        let arguments = arguments(&[], None);
+        assert!(functions(&arguments).is_empty());
+        assert!(!arguments.iter().any(|arg| arg.contains("emulator")));
+    }
+
+    #[test]
+    fn the_iommu_comes_before_the_devices() {
+        let arguments = arguments(&[PathBuf::from("/s")], Some(Iommu::Intel));
+        let at = |text: &str| arguments.iter().position(|arg| arg.contains(text)).unwrap();
+        assert!(at("intel-iommu,caching-mode=on") < at("pcie-root-port"));
+        assert!(arguments.iter().any(|arg| arg.contains("iommu.strict=1")));
     }
 
     #[test]
     fn the_kernel_gets_the_extra_words() {
-        let arguments = arguments(None);
+        let arguments = arguments(&[], None);
         let at = arguments.iter().position(|arg| arg == "-append").unwrap();
         assert!(arguments[at + 1].ends_with(" azihsm.timeout=3"));
     }

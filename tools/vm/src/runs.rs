@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use crate::emulator::{Firmware, Setup};
 use crate::guest::Limits;
-use crate::layout::Layout;
+use crate::layout::{Kernel, Layout};
+use crate::qemu::Iommu;
 
 /// One boot of the guest and what it is for.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,6 +24,22 @@ pub struct Run {
     /// Whether the machine has the device.
     #[serde(default = "yes")]
     pub device: bool,
+    /// Which kernel boots.
+    #[serde(default)]
+    pub kernel_image: Kernel,
+    /// Which verb has it among its runs.
+    #[serde(default)]
+    pub verb: Verb,
+    /// Whether the module's unit tests run, which takes the debug kernel.
+    #[serde(default)]
+    pub kunit: bool,
+    /// How many virtual functions the device has; with any, its first function is a physical one.
+    #[serde(default)]
+    pub vfs: usize,
+    /// The IOMMU of the machine.
+    pub iommu: Option<Iommu>,
+    /// Size of the guest's memory in QEMU's notation.
+    memory: Option<String>,
     /// Further arguments of the emulator.
     #[serde(default)]
     pub emulator: Vec<String>,
@@ -40,6 +57,17 @@ pub struct Run {
     /// Seconds that the run may take.
     #[serde(default = "total_limit")]
     pub total_limit: u64,
+}
+
+/// The verbs that have runs of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// `make check`.
+    #[default]
+    Check,
+    /// `make check-debug`.
+    CheckDebug,
 }
 
 #[derive(Deserialize)]
@@ -65,8 +93,17 @@ impl Run {
     pub fn setup(&self) -> Option<Setup> {
         self.device.then(|| Setup {
             firmware: self.firmware,
+            vfs: self.vfs,
             args: self.emulator.clone(),
         })
+    }
+
+    /// Size of the guest's memory.
+    pub fn memory(&self) -> &str {
+        match &self.memory {
+            Some(memory) => memory,
+            None => self.kernel_image.memory(),
+        }
     }
 
     /// How long the run may take. A silent test is ended by its own limit first.
@@ -102,8 +139,29 @@ pub fn table(layout: &Layout) -> Result<Vec<Run>> {
     parse(&text).with_context(|| format!("in {}", path.display()))
 }
 
+/// One run of the table.
+pub fn find(layout: &Layout, name: &str) -> Result<Run> {
+    let runs = table(layout)?;
+    let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+    let missing = format!(
+        "runs.toml has no run `{name}`; there are: {}",
+        names.join(" ")
+    );
+    runs.into_iter()
+        .find(|run| run.name == name)
+        .context(missing)
+}
+
 fn parse(text: &str) -> Result<Vec<Run>> {
-    Ok(toml::from_str::<Table>(text)?.run)
+    let runs = toml::from_str::<Table>(text)?.run;
+    for run in &runs {
+        ensure!(
+            !run.kunit || run.kernel_image == Kernel::Debug,
+            "run `{}`: only the debug kernel has KUnit",
+            run.name
+        );
+    }
+    Ok(runs)
 }
 
 #[cfg(test)]
@@ -123,6 +181,13 @@ mod tests {
     #[test]
     fn misspelt_keys_are_refused() {
         assert!(parse("[[run]]\nname = 'a'\nfirmwares = 'model'\n").is_err());
+    }
+
+    #[test]
+    fn kunit_takes_the_debug_kernel() {
+        assert!(parse("[[run]]\nname = 'a'\nkunit = true\n").is_err());
+        let runs = parse("[[run]]\nname = 'a'\nkunit = true\nkernel_image = 'debug'\n").unwrap();
+        assert_eq!(runs[0].memory(), "1G");
     }
 
     #[test]
