@@ -97,6 +97,8 @@ impl Controller<'_> {
             Announced::begin(self, file, patience, |slot| slot.begin_aes(request.session))?;
 
         let pinned = Pinned::new(self.pdev.as_ref(), &request)?;
+        // How long that takes is up to the caller's memory.
+        let patience = self.patience();
         let slot = self
             .fast
             .take(self, patience.begin)

@@ -220,6 +220,11 @@ impl Controller<'_> {
         open.iter().any(|file| file.session().is_some()) || !self.files.unflushed.lock().is_empty()
     }
 
+    /// Returns whether the flush of some session was put off.
+    pub(crate) fn has_deferred(&self) -> bool {
+        !self.files.unflushed.lock().is_empty()
+    }
+
     /// Flushes the sessions of all files, for a function that is going away.
     pub(crate) fn flush_all(&self) {
         let patience = Patience::new(params::command_timeout(), Delta::ZERO);

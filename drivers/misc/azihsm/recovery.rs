@@ -292,9 +292,11 @@ impl Controller<'_> {
         self.recovery.act_now();
         ticket.ended.wait_killable()?;
         if ticket.succeeded.load(Acquire) {
-            Ok(())
-        } else {
-            Err(ResetError::Failed)
+            return Ok(());
+        }
+        match self.life.get() {
+            State::Removed => Err(ResetError::State(State::Removed)),
+            _ => Err(ResetError::Failed),
         }
     }
 

@@ -65,6 +65,10 @@ impl Controller<'_> {
             self.recovery.wanted.lock().overdue = true;
             self.recovery.act.queue();
         }
+        // A flush may have found its queue being reset.
+        if self.has_deferred() {
+            self.flush_soon();
+        }
     }
 
     /// Delivers completions that have been waiting for an interrupt.
