@@ -187,8 +187,9 @@ static long pinned_pages(void)
 	if (!f)
 		return -1;
 	while (fgets(line, sizeof(line), f)) {
-		sscanf(line, "nr_foll_pin_acquired %ld", &acquired);
-		sscanf(line, "nr_foll_pin_released %ld", &released);
+		if (sscanf(line, "nr_foll_pin_acquired %ld", &acquired) != 1 &&
+		    sscanf(line, "nr_foll_pin_released %ld", &released) == 1)
+			break;
 	}
 	fclose(f);
 	return acquired - released;
