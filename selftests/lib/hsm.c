@@ -136,6 +136,13 @@ int hsm_dev_info(int fd, struct azihsm_dev_info *info)
 	return do_ioctl(fd, AZIHSM_IOC_DEV_INFO, info);
 }
 
+int hsm_query(int fd, struct azihsm_query *query)
+{
+	memset(query, 0, sizeof(*query));
+	query->size = sizeof(*query);
+	return do_ioctl(fd, AZIHSM_IOC_QUERY, query);
+}
+
 int hsm_reset(int fd, __u32 type)
 {
 	struct azihsm_reset reset = {

@@ -37,6 +37,7 @@ int hsm_cp(int fd, struct azihsm_cp_cmd *cmd);
 int hsm_gcm(int fd, struct azihsm_aes *cmd);
 int hsm_xts(int fd, struct azihsm_aes *cmd);
 int hsm_dev_info(int fd, struct azihsm_dev_info *info);
+int hsm_query(int fd, struct azihsm_query *query);
 /* Fails with -EREMOTEIO if the ioctl succeeded with a status. */
 int hsm_reset(int fd, __u32 type);
 

@@ -6,7 +6,7 @@
 //! layers of the driver, calls going down and completions coming up:
 //!
 //! ```text
-//!   front doors   chardev  mgmt  pci
+//!   front doors   chardev  mgmt  sysfs  pci
 //!   requests      session  files  control  aes  query  request/
 //!   engine        queue  slot  command  pool  waiters  dma  placement
 //!   controller    controller  lifecycle  admin  recovery  ladder  vectors  sriov
@@ -50,6 +50,8 @@ mod ring;
 mod session;
 mod slot;
 mod sriov;
+mod stats;
+mod sysfs;
 mod uapi;
 mod vectors;
 mod waiters;

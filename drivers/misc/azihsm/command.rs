@@ -102,10 +102,8 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
 
 impl<K: Kind, H: Host> Drop for Slot<'_, K, H> {
     fn drop(&mut self) {
-        if let Some(memory) = self.queue.memory(self.cid) {
-            memory.wipe();
-        }
-        self.queue.release(self.cid);
+        let usage = self.queue.memory(self.cid).map(SlotMemory::clean);
+        self.queue.release(self.cid, usage.unwrap_or_default());
     }
 }
 

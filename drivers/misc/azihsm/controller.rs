@@ -144,6 +144,9 @@ pub(crate) struct Controller<'bound> {
     /// Open files.
     #[pin]
     pub(crate) files: Files,
+    /// Makes sysfs follow the number of queues.
+    #[pin]
+    pub(crate) sysfs: work::Item,
     /// Timeouts and resets.
     #[pin]
     pub(crate) recovery: Recovery,
@@ -179,6 +182,7 @@ impl<'bound> Controller<'bound> {
             let size = ring::Size::new(admin::ENTRIES).ok_or(EINVAL)?;
             let admin = Queue::new(dev, QueueId::ADMIN, size, Waiters::new()?);
             let admin = KBox::pin_init(admin, GFP_KERNEL)?;
+            let works = work::Queue::new(c"azihsm")?;
             Ok(try_pin_init!(Self {
                 pdev,
                 registers,
@@ -194,7 +198,8 @@ impl<'bound> Controller<'bound> {
                 info <- new_mutex!(None, "azihsm_info"),
                 sriov <- Sriov::new(pdev),
                 files <- Files::new(),
-                recovery <- Recovery::new(work::Queue::new(c"azihsm")?),
+                sysfs <- work::new_item!(works.clone(), "azihsm_sysfs"),
+                recovery <- Recovery::new(works),
             }? Error))
         })
     }
@@ -430,6 +435,7 @@ impl<'bound> Controller<'bound> {
             entropy,
             facts,
         });
+        self.sysfs.queue();
         Ok(())
     }
 

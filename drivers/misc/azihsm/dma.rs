@@ -34,6 +34,7 @@ use kernel::{
 
 use crate::{
     kapi::coherent,
+    stats::Usage,
     wire::sgl, //
 };
 
@@ -87,6 +88,8 @@ pub(crate) struct SlotMemory {
     lists: Option<Coherent<[sgl::Descriptor]>>,
     /// Bytes at the start of each area that may hold data of the present command.
     dirty: [Atomic<usize>; 2],
+    /// What the data of the present command took, in the order of [`Usage`].
+    usage: [Atomic<u64>; 4],
 }
 
 impl SlotMemory {
@@ -103,7 +106,8 @@ impl SlotMemory {
         Ok(Self {
             data: Coherent::zeroed_slice(dev, 2 * AREA, GFP_KERNEL)?,
             lists,
-            dirty: [Atomic::new(0), Atomic::new(0)],
+            dirty: [const { Atomic::new(0) }; 2],
+            usage: [const { Atomic::new(0) }; 4],
         })
     }
 
@@ -121,6 +125,31 @@ impl SlotMemory {
     pub(crate) fn claim(&self, area: Area, len: usize) {
         let dirty = self.dirty(area);
         dirty.store(dirty.load(Relaxed).max(len.min(AREA)), Relaxed);
+    }
+
+    /// Notes what data of the present command took.
+    ///
+    /// Only the owner of the slot calls this, so there is no race.
+    pub(crate) fn note(&self, usage: Usage) {
+        let Usage {
+            bytes_copied,
+            pages_pinned,
+            descriptors,
+            mappings,
+        } = usage;
+        let values = [bytes_copied, pages_pinned, descriptors, mappings];
+        for (sum, value) in self.usage.iter().zip(values) {
+            sum.store(sum.load(Relaxed) + value, Relaxed);
+        }
+    }
+
+    /// Notes that so many bytes were copied.
+    fn note_copied(&self, len: usize) {
+        self.note(Usage {
+            // The copy was no longer than an area.
+            bytes_copied: len as u64,
+            ..Usage::default()
+        });
     }
 
     /// Returns the DMA address of `area`.
@@ -146,7 +175,9 @@ impl SlotMemory {
             .filter(|end| *end <= AREA)
             .ok_or(ERANGE)?;
         self.claim(area, end);
-        coherent::copy_from_user(&self.data, area.offset() + offset, src, len)
+        coherent::copy_from_user(&self.data, area.offset() + offset, src, len)?;
+        self.note_copied(len);
+        Ok(())
     }
 
     /// Copies `len` bytes at `offset` of the destination area to user space.
@@ -162,7 +193,9 @@ impl SlotMemory {
             &self.data,
             Area::Destination.offset() + offset,
             len,
-        )
+        )?;
+        self.note_copied(len);
+        Ok(())
     }
 
     /// Returns the DMA address of the slot's list segment for `area`.
@@ -190,8 +223,24 @@ impl SlotMemory {
         Ok(())
     }
 
-    /// Clears what commands left in the data areas.
-    pub(crate) fn wipe(&self) {
+    /// Clears what a command left in the data areas, and returns what its data took.
+    pub(crate) fn clean(&self) -> Usage {
+        self.wipe();
+        let [bytes_copied, pages_pinned, descriptors, mappings] =
+            self.usage.each_ref().map(|value| {
+                let taken = value.load(Relaxed);
+                value.store(0, Relaxed);
+                taken
+            });
+        Usage {
+            bytes_copied,
+            pages_pinned,
+            descriptors,
+            mappings,
+        }
+    }
+
+    fn wipe(&self) {
         for area in [Area::Source, Area::Destination] {
             let len = self.dirty(area).load(Relaxed);
             if len != 0 {

@@ -20,6 +20,7 @@ pub(crate) mod params;
 pub(crate) mod pci;
 pub(crate) mod random;
 pub(crate) mod semaphore;
+pub(crate) mod sysfs;
 pub(crate) mod task;
 pub(crate) mod uaccess;
 pub(crate) mod wait;

@@ -26,6 +26,7 @@ use crate::{
     mgmt,
     recovery::Works,
     regs,
+    sysfs,
     vectors::Vectors, //
 };
 
@@ -44,6 +45,7 @@ pub(crate) struct Function<'bound> {
     /// Of a physical function only.
     mgmt: Option<kapi::chrdev::Registration<'bound, mgmt::Node>>,
     node: kapi::chrdev::Registration<'bound, chardev::Node>,
+    sysfs: sysfs::Tree<'bound>,
     works: Works<'bound>,
     vectors: Vectors<'bound>,
     allocated: pci::IrqVectorRegistration<'bound>,
@@ -112,6 +114,14 @@ impl pci::Driver for Driver {
                         unsafe { &*core::ptr::from_ref(&*controller) };
                     // SAFETY: `Function` owns the armed items and is never leaked.
                     unsafe { Works::arm(controller) }.inspect_err(|_| controller.remove())?
+                },
+                sysfs: {
+                    // SAFETY: `controller` is initialised, pinned with `Function`, and dropped
+                    // after `sysfs`, the only one to get the reference.
+                    let controller: &'bound Controller<'bound> =
+                        unsafe { &*core::ptr::from_ref(&*controller) };
+                    // SAFETY: `Function` owns the folder and is never leaked.
+                    unsafe { sysfs::Tree::new(controller) }.inspect_err(|_| controller.remove())?
                 },
                 node: {
                     // SAFETY: `controller` is initialised, pinned with `Function`, and dropped

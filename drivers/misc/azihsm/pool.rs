@@ -169,7 +169,7 @@ impl<K: Kind> Pool<K> {
 
     fn give_back(&self, grant: Grant) {
         if let Some(queue) = self.of_grant(grant) {
-            queue.release(grant.cid);
+            queue.give_back(grant);
         }
     }
 }

@@ -58,6 +58,11 @@ use crate::{
         Table,
         Times, //
     },
+    stats::{
+        Counters,
+        Rate,
+        Usage, //
+    },
     waiters::{
         Grant,
         Waiters, //
@@ -90,35 +95,6 @@ pub(crate) trait Kind: Entries {
 /// A completion entry of a kind of queue.
 pub(crate) type CqeOf<K> = <K as Entries>::Cqe;
 
-/// Counters of a queue, each written by one CPU at a time.
-pub(crate) struct Stats {
-    /// Commands submitted.
-    pub(crate) submitted: Atomic<u64>,
-    /// Commands completed by the device.
-    pub(crate) completed: Atomic<u64>,
-    /// Completions that matched no command.
-    pub(crate) stale: Atomic<u64>,
-    /// Completions that reported an impossible submission queue head.
-    pub(crate) bad_heads: Atomic<u64>,
-    /// Commands lost to a reset.
-    pub(crate) aborted: Atomic<u64>,
-    /// Resets of this queue alone.
-    pub(crate) resets: Atomic<u64>,
-}
-
-impl Stats {
-    fn new() -> Self {
-        Self {
-            submitted: Atomic::new(0),
-            completed: Atomic::new(0),
-            stale: Atomic::new(0),
-            bad_heads: Atomic::new(0),
-            aborted: Atomic::new(0),
-            resets: Atomic::new(0),
-        }
-    }
-}
-
 /// What the lock of a queue protects.
 struct State<K: Kind> {
     /// Set while the queue exists at the device.
@@ -127,6 +103,8 @@ struct State<K: Kind> {
     cq: ring::Completion,
     table: Table<CqeOf<K>, K::Left>,
     history: QueueHistory,
+    counters: Counters,
+    completion_rate: Rate,
 }
 
 /// A queue pair.
@@ -149,8 +127,6 @@ pub(crate) struct Queue<K: Kind> {
     load: Atomic<u32>,
     /// Set if completions raise no interrupt and have to be looked for.
     polled: Atomic<bool>,
-    /// Statistics.
-    pub(crate) stats: Stats,
 }
 
 /// Slot numbers, as a set.
@@ -212,6 +188,8 @@ impl<K: Kind> Queue<K> {
                 cq: ring::Completion::new(size),
                 table: Table::new(count)?,
                 history: QueueHistory::default(),
+                counters: Counters::default(),
+                completion_rate: Rate::new(Instant::now()),
             };
             Ok(try_pin_init!(Self {
                 id,
@@ -224,7 +202,6 @@ impl<K: Kind> Queue<K> {
                 memory: slots,
                 load: Atomic::new(0),
                 polled: Atomic::new(false),
-                stats: Stats::new(),
             }? Error))
         })
     }
@@ -318,16 +295,18 @@ impl<K: Kind> Queue<K> {
         }
         self.waiters.wait(
             || self.try_acquire(),
-            |grant| self.release(grant.cid),
+            |grant| self.give_back(grant),
             until,
         )
     }
 
-    /// Gives a slot back that has no command at the device.
-    pub(crate) fn release(&self, mut cid: Cid) {
+    /// Gives a slot back that has no command at the device; `usage` is what its data took.
+    pub(crate) fn release(&self, mut cid: Cid, usage: Usage) {
+        let mut usage = Some(usage);
         loop {
             {
                 let mut state = self.state.lock();
+                state.counters.usage.add(usage.take().unwrap_or_default());
                 if !self.waiters.any() {
                     state.table.release(cid);
                     self.note_load(&state);
@@ -346,6 +325,11 @@ impl<K: Kind> Queue<K> {
                 return;
             }
         }
+    }
+
+    /// Gives a slot back that was not used.
+    pub(crate) fn give_back(&self, grant: Grant) {
+        self.release(grant.cid, Usage::default());
     }
 
     /// Returns about how many slots are in use.
@@ -386,8 +370,8 @@ impl<K: Kind> Queue<K> {
         let index = state.sq.push().ok_or(EIO)?;
         io_project!(self.sq, [try: usize::from(index)]).copy_write(sqe);
         state.table.submit(sqe.cid(), times);
+        state.counters.submitted += 1;
         host.ring_sq(self.id, state.sq.tail());
-        self.stats.submitted.add(1, Relaxed);
         Ok(())
     }
 
@@ -440,7 +424,9 @@ impl<K: Kind> Queue<K> {
         let mut reap = false;
         let mut found = 0;
         {
-            let mut state = self.state.lock();
+            let mut guard = self.state.lock();
+            let state = &mut *guard;
+            let mut now = None;
             while found < self.cq.len() {
                 let Ok(Some(cqe)) = self.peek(&state.cq) else {
                     break;
@@ -449,12 +435,17 @@ impl<K: Kind> Queue<K> {
                 found += 1;
                 state.cq.advance();
                 if state.sq.fetched(route.sq_head).is_err() {
-                    self.stats.bad_heads.add(1, Relaxed);
+                    state.counters.bad_heads += 1;
+                }
+                if let Some(times) = state.table.times(route.cid) {
+                    let now = *now.get_or_insert_with(Instant::now);
+                    let time = now - times.submitted;
+                    state.counters.note_completed(time, cqe.failed());
                 }
                 match state.table.finish(route.cid, Outcome::Completed(cqe)) {
                     Notify::Waiter(cid) => ended.insert(cid),
                     Notify::Reaper => reap = true,
-                    Notify::Stale => self.stats.stale.add(1, Relaxed),
+                    Notify::Stale => state.counters.stale += 1,
                 }
             }
             if found != 0 && state.accepting {
@@ -462,7 +453,6 @@ impl<K: Kind> Queue<K> {
             }
         }
         if found != 0 {
-            self.stats.completed.add(found as u64, Relaxed);
             self.wake(&ended);
         }
         if reap {
@@ -517,18 +507,43 @@ impl<K: Kind> Queue<K> {
             count: 0,
         };
         let mut reap = false;
-        self.state.lock().table.abort_all(|notify| {
-            lost.count += 1;
-            match notify {
-                Notify::Waiter(cid) => lost.callers.insert(cid),
-                _ => reap = true,
-            }
-        });
-        self.stats.aborted.add(lost.count, Relaxed);
+        {
+            let mut guard = self.state.lock();
+            let State {
+                table, counters, ..
+            } = &mut *guard;
+            let now = Instant::<Monotonic>::now();
+            table.abort_all(|notify, times| {
+                lost.count += 1;
+                counters.note_aborted(!(now - times.deadline).is_negative());
+                match notify {
+                    Notify::Waiter(cid) => lost.callers.insert(cid),
+                    _ => reap = true,
+                }
+            });
+        }
         if reap {
             host.reap_later();
         }
         lost
+    }
+
+    /// Returns a copy of the counters.
+    pub(crate) fn counters(&self) -> Counters {
+        self.state.lock().counters
+    }
+
+    /// Returns the number of commands at the device.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.state.lock().table.in_flight()
+    }
+
+    /// Returns how many commands were completed per second since this was asked last.
+    pub(crate) fn completions_per_second(&self) -> u64 {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let completed = state.counters.completed;
+        state.completion_rate.look(now, completed)
     }
 
     /// Returns the number of commands whose deadline is past.
@@ -538,8 +553,14 @@ impl<K: Kind> Queue<K> {
 
     /// Notes that a command timed out; returns what to do about it.
     pub(crate) fn timed_out(&self) -> QueueStep {
-        let completed = self.stats.completed.load(Relaxed);
-        self.state.lock().history.timed_out(completed)
+        let mut state = self.state.lock();
+        let completed = state.counters.completed;
+        state.history.timed_out(completed)
+    }
+
+    /// Counts a reset of this queue alone.
+    pub(crate) fn note_reset(&self) {
+        self.state.lock().counters.resets += 1;
     }
 }
 

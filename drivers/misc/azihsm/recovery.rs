@@ -154,7 +154,7 @@ pub(crate) struct Recovery {
     #[pin]
     released: Ticket,
     /// Resets of the controller since probe.
-    pub(crate) resets: Atomic<u64>,
+    resets: Atomic<u64>,
     /// Completions that came without an interrupt.
     pub(crate) missed_interrupts: Atomic<u64>,
     /// Completions that answered for another kind of session command.
@@ -189,6 +189,13 @@ impl Recovery {
     /// Has the work item look at what is wanted, now.
     fn act_now(&self) {
         self.act.requeue_after(0);
+    }
+}
+
+impl Recovery {
+    /// Returns the number of resets of the controller since probe.
+    pub(crate) fn resets(&self) -> u64 {
+        self.resets.load(Relaxed)
     }
 }
 
@@ -349,16 +356,8 @@ impl Controller<'_> {
 
     /// Returns the number of commands that I/O queues completed since probe.
     fn completed(&self) -> u64 {
-        let control: u64 = self
-            .control
-            .all()
-            .map(|queue| queue.stats.completed.load(Relaxed))
-            .sum();
-        let fast: u64 = self
-            .fast
-            .all()
-            .map(|queue| queue.stats.completed.load(Relaxed))
-            .sum();
+        let control: u64 = self.control.all().map(|q| q.counters().completed).sum();
+        let fast: u64 = self.fast.all().map(|q| q.counters().completed).sum();
         control + fast
     }
 

@@ -172,6 +172,16 @@ impl<C, L> Table<C, L> {
         self.in_flight
     }
 
+    /// Returns the times of a command that is at the device.
+    pub(crate) fn times(&self, cid: Cid) -> Option<Times> {
+        let entry = self.slots.get(cid.index())?;
+        match &entry.state {
+            _ if entry.generation != cid.generation() => None,
+            State::InFlight(times) | State::Left(times, _) => Some(*times),
+            _ => None,
+        }
+    }
+
     /// Notes that the command `cid` ended.
     pub(crate) fn finish(&mut self, cid: Cid, outcome: Outcome<C>) -> Notify {
         let Some(slot) = self.get_mut(cid) else {
@@ -243,15 +253,15 @@ impl<C, L> Table<C, L> {
         }
     }
 
-    /// Ends every command at the device as aborted and calls `notify` for each.
-    pub(crate) fn abort_all(&mut self, mut notify: impl FnMut(Notify)) {
+    /// Ends every command at the device as aborted and calls `notify` for each, with the times it
+    /// had.
+    pub(crate) fn abort_all(&mut self, mut notify: impl FnMut(Notify, Times)) {
         for index in 0..self.slots.len() {
             let Some(cid) = self.cids().nth(index) else {
                 return;
             };
-            match self.finish(cid, Outcome::Aborted) {
-                Notify::Stale => (),
-                told => notify(told),
+            if let Some(times) = self.times(cid) {
+                notify(self.finish(cid, Outcome::Aborted), times);
             }
         }
     }
@@ -353,7 +363,7 @@ mod tests {
         let mut t = Slots::new(1)?;
         let lost = t.acquire().ok_or(EINVAL)?;
         t.submit(lost, now());
-        t.abort_all(|_| ());
+        t.abort_all(|_, _| ());
         assert!(t.take(lost) == Some(Outcome::Aborted));
         t.release(lost);
         // All the uses of the slot until the id comes round again.
@@ -425,7 +435,7 @@ mod tests {
         t.submit(cid(1), now());
         t.leave(cid(1), 9);
         let (mut waiters, mut left) = (0, 0);
-        t.abort_all(|n| match n {
+        t.abort_all(|n, _| match n {
             Notify::Waiter(_) => waiters += 1,
             Notify::Reaper => left += 1,
             Notify::Stale => (),

@@ -109,7 +109,7 @@ impl Controller<'_> {
         let lost = queue.end_all(self);
         let count = lost.count;
         self.create_queue(queue, vector, until)?;
-        queue.stats.resets.add(1, Relaxed);
+        queue.note_reset();
         Ok(count)
     }
 
