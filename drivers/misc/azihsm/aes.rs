@@ -97,14 +97,16 @@ impl Controller<'_> {
             Announced::begin(self, file, patience, |slot| slot.begin_aes(request.session))?;
 
         let pinned = Pinned::new(self.pdev.as_ref(), &request)?;
-        // How long that takes is up to the caller's memory.
-        let patience = self.patience();
-        let slot = self
-            .fast
-            .take(self, patience.begin)
-            .map_err(|e| self.not_accepted(e))?;
-        let memory = slot.memory().map_err(|e| Refusal::new(e, Ext::OK))?;
-        let placed = placement::place(memory, &request, pinned.as_deref())?;
+        let (slot, placed, patience) = self.fast.take_filled(
+            self,
+            || self.patience(),
+            |e| self.not_accepted(e),
+            || placement::fault_in(&request, pinned.is_some()),
+            |slot| {
+                let memory = slot.memory().map_err(|e| Refusal::new(e, Ext::OK))?;
+                placement::place(memory, &request, pinned.as_deref())
+            },
+        )?;
         let sqe = request
             .command(placed.source, placed.destination, placed.tail)
             .sqe(slot.cid());
@@ -137,7 +139,7 @@ impl Controller<'_> {
         };
         match wire::check(&cqe, &request.expectation()) {
             Ok(wire::Outcome::Done(done)) => {
-                placement::deliver(memory, &request, pinned, done.len, done.tail)?;
+                placement::deliver(slot, &request, pinned, done.len, done.tail)?;
                 cmd.byte_count = done.byte_count();
                 cmd.fips_approved = done.fips.into();
                 if request.returns_tag() {
@@ -156,7 +158,6 @@ impl Controller<'_> {
                 cmd.extended_status = Ext::AES_INCONSISTENT.0;
             }
         }
-        drop(slot);
         announced.complete(None, true);
         Ok(())
     }

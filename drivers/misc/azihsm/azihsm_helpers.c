@@ -15,6 +15,7 @@
 #include <linux/pci.h>
 #include <linux/pid.h>
 #include <linux/sched/signal.h>
+#include <linux/string.h>
 #include <linux/uaccess.h>
 
 #include "azihsm_helpers.h"
@@ -76,6 +77,11 @@ bool azihsm_access_ok(unsigned long addr, unsigned long len)
 	return access_ok((void __user *)addr, len);
 }
 
+void azihsm_memzero_explicit(void *bytes, size_t len)
+{
+	memzero_explicit(bytes, len);
+}
+
 unsigned int azihsm_num_online_cpus(void)
 {
 	return num_online_cpus();
@@ -132,6 +138,11 @@ module_param(num_aes_slots, int, 0444);
 MODULE_PARM_DESC(num_aes_slots,
 		 "Entries of a fast-path queue (default 16, minimum 2)");
 
+static unsigned int bounce_limit = 4096;
+module_param(bounce_limit, uint, 0644);
+MODULE_PARM_DESC(bounce_limit,
+		 "Largest AES data in bytes that is copied; pages of the caller are pinned for more (default 4096, maximum 8192)");
+
 static u8 pf_res_cnt = 1;
 module_param(pf_res_cnt, byte, 0444);
 MODULE_PARM_DESC(pf_res_cnt,
@@ -160,6 +171,11 @@ int azihsm_param_num_hsm_slots(void)
 int azihsm_param_num_aes_slots(void)
 {
 	return num_aes_slots;
+}
+
+unsigned int azihsm_param_bounce_limit(void)
+{
+	return READ_ONCE(bounce_limit);
 }
 
 u8 azihsm_param_pf_res_cnt(void)

@@ -42,6 +42,7 @@ unsigned int azihsm_dma_get_max_seg_size(struct device *dev);
 
 /* kapi/uaccess.rs */
 bool azihsm_access_ok(unsigned long addr, unsigned long len);
+void azihsm_memzero_explicit(void *bytes, size_t len);
 
 /* kapi/irq.rs */
 unsigned int azihsm_num_online_cpus(void);
@@ -58,6 +59,7 @@ int azihsm_pci_vfs_assigned(struct pci_dev *pdev);
 int azihsm_param_abort_timeout_in_sec(void);
 int azihsm_param_num_hsm_slots(void);
 int azihsm_param_num_aes_slots(void);
+unsigned int azihsm_param_bounce_limit(void);
 u8 azihsm_param_pf_res_cnt(void);
 bool azihsm_param_pf_lvl2_abort_enabled(void);
 unsigned int azihsm_param_log_mask(void);

@@ -8,16 +8,22 @@
 use core::mem::ManuallyDrop;
 
 use kernel::{
+    alloc::flags::__GFP_NOWARN,
     prelude::*,
     time::{
         Delta,
         Instant,
         Monotonic, //
-    }, //
+    },
+    uaccess::UserSlice, //
 };
 
 use crate::{
-    dma::SlotMemory,
+    dma::{
+        Piece,
+        SlotMemory, //
+    },
+    kapi::uaccess,
     queue::{
         CqeOf,
         Host,
@@ -82,6 +88,49 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
     /// [`EINVAL`] for a queue whose slots have none.
     pub(crate) fn memory(&self) -> Result<&'a SlotMemory> {
         self.queue.memory(self.cid).ok_or(EINVAL)
+    }
+
+    /// Copies output to the caller and gives the slot back.
+    ///
+    /// User memory that is not there may take as long as its owner likes to get there. So it is
+    /// not waited for with the slot in hand, unless there is no memory to put the output aside.
+    ///
+    /// # Errors
+    ///
+    /// [`EFAULT`] if the user memory cannot be written.
+    pub(crate) fn deliver(self, pieces: &[Piece]) -> Result {
+        let memory = self.memory()?;
+        if pieces
+            .iter()
+            .all(|piece| memory.copy_to_user(piece).is_ok())
+        {
+            return Ok(());
+        }
+        let mut aside = KVec::<u8>::new();
+        let len = pieces.iter().map(|piece| piece.len).sum();
+        if aside.resize(len, 0, GFP_KERNEL | __GFP_NOWARN).is_err() {
+            return pieces
+                .iter()
+                .try_for_each(|piece| memory.copy_to_user_sleeping(piece));
+        }
+        let mut rest = &mut aside[..];
+        for piece in pieces {
+            let (part, others) = rest.split_at_mut_checked(piece.len).ok_or(EINVAL)?;
+            memory.read(piece, part)?;
+            rest = others;
+        }
+        drop(self);
+
+        let mut rest = &aside[..];
+        let result = pieces.iter().try_for_each(|piece| {
+            let (part, others) = rest.split_at_checked(piece.len).ok_or(EINVAL)?;
+            rest = others;
+            UserSlice::new(piece.to, piece.len)
+                .writer()
+                .write_slice(part)
+        });
+        uaccess::wipe(&mut aside);
+        result
     }
 
     /// Sends a command to the device.

@@ -20,6 +20,7 @@ use crate::{
     dma::{
         Area,
         Layout,
+        Piece,
         AREA,
         DEVICE_PAGE, //
     },
@@ -27,7 +28,10 @@ use crate::{
         Announced,
         FileSession, //
     },
-    kapi::uaccess::access_ok,
+    kapi::uaccess::{
+        access_ok,
+        fault_in_readable, //
+    },
     params,
     queue::{
         CqeOf,
@@ -96,11 +100,17 @@ impl Controller<'_> {
             return Err(Refusal::invalid(Ext::DST_BUF));
         }
 
-        let slot = self
-            .control
-            .take(self, patience.begin)
-            .map_err(|e| self.not_accepted(e))?;
-        let sqe = place(&slot, &request)?;
+        let src = UserPtr::from_addr(request.src as usize);
+        let (slot, sqe, patience) = self.control.take_filled(
+            self,
+            || self.patience(),
+            |e| self.not_accepted(e),
+            || {
+                fault_in_readable(src, request.src_len as usize)
+                    .map_err(|e| Refusal::new(e, Ext::SRC_BUF))
+            },
+            |slot| place(slot, &request),
+        )?;
         let flight = slot
             .submit(sqe, params::command_timeout())
             .map_err(|e| self.not_accepted(e))?;
@@ -123,55 +133,48 @@ impl Controller<'_> {
         let reply = cqe.reply();
         let len = reply.len(request.dst_len);
         cmd.status = u32::from(reply.status);
-        let copied = deliver(&slot, &request, len);
-        drop(slot);
+        let response = Piece {
+            offset: 0,
+            len: len as usize,
+            to: UserPtr::from_addr(request.dst as usize),
+        };
+        let copied = slot.deliver(&[response]);
         announced.complete(Some(&reply), copied.is_ok());
-        copied?;
+        copied.map_err(|e| Refusal::new(e, Ext::DST_BUF))?;
         cmd.byte_count = len;
         Ok(())
     }
 }
 
-/// Puts the request into the slot's memory and returns the submission entry.
+/// Puts the request into the slot's memory and returns the submission entry, [`None`] if the
+/// caller's memory is not there.
 fn place(
     slot: &Slot<'_, Control, Controller<'_>>,
     request: &Request,
-) -> Result<wire::Sqe, Refusal> {
+) -> Result<Option<wire::Sqe>, Refusal> {
     let memory = slot.memory().map_err(|e| Refusal::new(e, Ext::OK))?;
     let buffer = |len, area| {
         let first = memory.address(area);
         Buffer::new(len, first, first + DEVICE_PAGE as u64).ok_or(Refusal::new(EINVAL, Ext::OK))
     };
-    memory
-        .copy_from_user(
-            Area::Source,
-            0,
-            UserPtr::from_addr(request.src as usize),
-            request.src_len as usize,
-        )
-        .map_err(|e| Refusal::new(e, Ext::SRC_BUF))?;
+    let copied = memory.copy_from_user(
+        Area::Source,
+        0,
+        UserPtr::from_addr(request.src as usize),
+        request.src_len as usize,
+    );
+    if copied.is_err() {
+        return Ok(None);
+    }
     // The device does not look at the room for its response: it always gets the whole area.
     memory.claim(Area::Destination, AREA);
-    Ok(wire::Sqe::generic(
+    Ok(Some(wire::Sqe::generic(
         slot.cid(),
         &buffer(request.src_len, Area::Source)?,
         // CAST: 8 KiB.
         &buffer(AREA as u32, Area::Destination)?,
         &request.control,
-    ))
-}
-
-/// Copies the first `len` bytes of the response to the caller.
-fn deliver(
-    slot: &Slot<'_, Control, Controller<'_>>,
-    request: &Request,
-    len: u32,
-) -> Result<(), Refusal> {
-    slot.memory()
-        .and_then(|memory| {
-            memory.copy_to_user(0, UserPtr::from_addr(request.dst as usize), len as usize)
-        })
-        .map_err(|e| Refusal::new(e, Ext::DST_BUF))
+    )))
 }
 
 /// Deals with the end of a command that nobody waits for any more.

@@ -80,6 +80,27 @@ impl Area {
     }
 }
 
+/// A piece of output for the caller.
+#[derive(Clone, Copy)]
+pub(crate) struct Piece {
+    /// Where it lies in the destination area.
+    pub(crate) offset: usize,
+    /// Its length in bytes.
+    pub(crate) len: usize,
+    /// Where it goes.
+    pub(crate) to: UserPtr,
+}
+
+impl Piece {
+    /// Returns where the piece lies in the data areas, if it is all in the destination area.
+    fn checked_offset(&self) -> Result<usize> {
+        match self.offset.checked_add(self.len) {
+            Some(end) if end <= AREA => Ok(Area::Destination.offset() + self.offset),
+            _ => Err(ERANGE),
+        }
+    }
+}
+
 /// Memory of one slot, which the slot owns for life.
 ///
 /// Holds DMA memory of a bound device: lives only inside the function's data.
@@ -158,11 +179,11 @@ impl SlotMemory {
         self.data.dma_address() + area.offset() as u64
     }
 
-    /// Copies `len` bytes from user space to `offset` of `area`.
+    /// Copies `len` bytes from user space to `offset` of `area`, without a page fault.
     ///
     /// # Errors
     ///
-    /// [`ERANGE`] if the area is too small, [`EFAULT`] if the user memory cannot be read.
+    /// [`ERANGE`] if the area is too small, [`EFAULT`] if the user memory is not there.
     pub(crate) fn copy_from_user(
         &self,
         area: Area,
@@ -175,26 +196,50 @@ impl SlotMemory {
             .filter(|end| *end <= AREA)
             .ok_or(ERANGE)?;
         self.claim(area, end);
-        coherent::copy_from_user(&self.data, area.offset() + offset, src, len)?;
+        coherent::copy_from_user_nofault(&self.data, area.offset() + offset, src, len)?;
         self.note_copied(len);
         Ok(())
     }
 
-    /// Copies `len` bytes at `offset` of the destination area to user space.
+    /// Copies a piece of the destination area to the caller, without a page fault.
+    ///
+    /// # Errors
+    ///
+    /// [`ERANGE`] if the area is too small, [`EFAULT`] if the user memory is not there.
+    pub(crate) fn copy_to_user(&self, piece: &Piece) -> Result {
+        let offset = piece.checked_offset()?;
+        coherent::copy_to_user_nofault(&self.data, offset, piece.to, piece.len)?;
+        self.note_copied(piece.len);
+        Ok(())
+    }
+
+    /// Copies a piece of the destination area to the caller; sleeps as long as its memory takes to
+    /// become present.
     ///
     /// # Errors
     ///
     /// [`ERANGE`] if the area is too small, [`EFAULT`] if the user memory cannot be written.
-    pub(crate) fn copy_to_user(&self, offset: usize, dst: UserPtr, len: usize) -> Result {
-        if offset.checked_add(len).ok_or(ERANGE)? > AREA {
+    pub(crate) fn copy_to_user_sleeping(&self, piece: &Piece) -> Result {
+        let offset = piece.checked_offset()?;
+        UserSlice::new(piece.to, piece.len)
+            .writer()
+            .write_dma(&self.data, offset, piece.len)?;
+        self.note_copied(piece.len);
+        Ok(())
+    }
+
+    /// Copies a piece of the destination area to `out`, from where it goes to the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`ERANGE`] if the area is too small, or `out` is not as long as the piece.
+    pub(crate) fn read(&self, piece: &Piece, out: &mut [u8]) -> Result {
+        let offset = piece.checked_offset()?;
+        if out.len() != piece.len {
             return Err(ERANGE);
         }
-        UserSlice::new(dst, len).writer().write_dma(
-            &self.data,
-            Area::Destination.offset() + offset,
-            len,
-        )?;
-        self.note_copied(len);
+        coherent::read(&self.data, offset, out)?;
+        self.note_copied(piece.len);
         Ok(())
     }
 

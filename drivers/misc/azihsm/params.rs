@@ -5,6 +5,7 @@
 use kernel::time::Delta;
 
 use crate::{
+    dma::AREA,
     kapi::params,
     queue::MAX_SLOTS, //
 };
@@ -51,4 +52,10 @@ pub(crate) fn pf_resources() -> Option<u16> {
 /// Returns whether the driver may reset the controller of the physical function.
 pub(crate) fn pf_reset_allowed() -> bool {
     params::pf_lvl2_abort_enabled()
+}
+
+/// Returns the length of the largest AES data to copy, in bytes. It may change at any time.
+pub(crate) fn bounce_limit() -> usize {
+    // CAST: A `u32` fits a `usize` here.
+    (params::bounce_limit() as usize).min(AREA)
 }

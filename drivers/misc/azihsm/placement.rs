@@ -27,19 +27,25 @@ use kernel::{
 };
 
 use crate::{
+    aes::Fast,
+    command::Slot,
     dma::{
         Area,
-        SlotMemory,
-        AREA, //
+        Piece,
+        SlotMemory, //
     },
     kapi::{
         dma::UserMapping,
         mm::{
             Access,
             PinnedPages, //
-        }, //
+        },
+        uaccess::fault_in_readable, //
     },
+    params,
+    queue::Host,
     request::aes::Request,
+    stats::Usage,
     uapi::{
         Ext,
         Refusal, //
@@ -160,7 +166,7 @@ impl Pinned {
         let tail = usize::from(request.tail);
         // CAST: 32-bit lengths.
         let largest = request.src_len.max(request.dst_len) as usize + tail;
-        if largest <= AREA {
+        if largest <= params::bounce_limit() {
             return Ok(None);
         }
         let pinned = || -> Result<KBox<Self>> {
@@ -177,6 +183,26 @@ impl Pinned {
         };
         pinned().map(Some).map_err(no_memory)
     }
+
+    /// Writes the lists and returns the descriptors that point to them.
+    fn write_lists(&self, memory: &SlotMemory) -> Result<(Descriptor, Descriptor)> {
+        let list = |mapped: &Option<Mapped>, area| match mapped {
+            Some(mapped) => {
+                memory.note(Usage {
+                    bytes_copied: 0,
+                    pages_pinned: mapped.mapping.page_count() as u64,
+                    descriptors: u64::from(mapped.mapping.segment_count()),
+                    mappings: 1,
+                });
+                mapped.write_list(memory, area)
+            }
+            None => Ok(Descriptor::NONE),
+        };
+        Ok((
+            list(&self.source, Area::Source)?,
+            list(&self.destination, Area::Destination)?,
+        ))
+    }
 }
 
 /// Offset of the tail in the slot's destination area.
@@ -189,39 +215,45 @@ fn tail_offset(request: &Request, pinned: bool) -> usize {
     }
 }
 
+/// Makes what is going to be copied to a slot present. May sleep for long, so no slot may be held.
+pub(crate) fn fault_in(request: &Request, pinned: bool) -> Result<(), Refusal> {
+    let first = if pinned { request.src_len } else { 0 };
+    // CAST: 32-bit lengths.
+    let len = (request.src_len - first) as usize + usize::from(request.tail);
+    fault_in_readable(user(request.src, first), len).map_err(no_memory)
+}
+
 /// Copies in what the device reads from the slot, and writes the lists.
+///
+/// Returns [`None`] if the caller's memory is not there (any more).
 pub(crate) fn place(
     memory: &SlotMemory,
     request: &Request,
     pinned: Option<&Pinned>,
-) -> Result<Placed, Refusal> {
-    let tail = tail_offset(request, pinned.is_some());
-    memory
-        .copy_from_user(
+) -> Result<Option<Placed>, Refusal> {
+    let place = || {
+        let tail = tail_offset(request, pinned.is_some());
+        memory.copy_from_user(
             Area::Destination,
             tail,
             user(request.src, request.src_len),
             usize::from(request.tail),
-        )
-        .map_err(no_memory)?;
-    let (source, destination) = match pinned {
-        None => bounce(memory, request).map_err(no_memory)?,
-        Some(pinned) => {
-            let list = |mapped: &Option<Mapped>, area| match mapped {
-                Some(mapped) => mapped.write_list(memory, area).map_err(no_memory),
-                None => Ok(Descriptor::NONE),
-            };
-            (
-                list(&pinned.source, Area::Source)?,
-                list(&pinned.destination, Area::Destination)?,
-            )
-        }
+        )?;
+        let (source, destination) = match pinned {
+            None => bounce(memory, request)?,
+            Some(pinned) => pinned.write_lists(memory)?,
+        };
+        Ok(Placed {
+            source,
+            destination,
+            tail: memory.address(Area::Destination) + tail as u64,
+        })
     };
-    Ok(Placed {
-        source,
-        destination,
-        tail: memory.address(Area::Destination) + tail as u64,
-    })
+    match place() {
+        Ok(placed) => Ok(Some(placed)),
+        Err(e) if e == EFAULT => Ok(None),
+        Err(e) => Err(no_memory(e)),
+    }
 }
 
 fn bounce(memory: &SlotMemory, request: &Request) -> Result<(Descriptor, Descriptor)> {
@@ -233,6 +265,10 @@ fn bounce(memory: &SlotMemory, request: &Request) -> Result<(Descriptor, Descrip
         if len == 0 {
             return Ok(Descriptor::NONE);
         }
+        memory.note(Usage {
+            descriptors: 1,
+            ..Usage::default()
+        });
         let segments = [memory.list_address(area)?];
         let plan = Plan::new(1, &segments).ok_or(EINVAL)?;
         plan.write([(memory.address(area), len)], |_, place, descriptor| {
@@ -249,10 +285,10 @@ fn bounce(memory: &SlotMemory, request: &Request) -> Result<(Descriptor, Descrip
 /// Brings the output of a successful command to the caller: `len` bytes through the list, `tail`
 /// bytes behind them.
 ///
-/// The caller's pages are given back first: that is when the output gets there if the DMA layer
+/// The slot is given back. The caller's pages are given back first: that is when the output gets there if the DMA layer
 /// bounces it.
-pub(crate) fn deliver(
-    memory: &SlotMemory,
+pub(crate) fn deliver<H: Host>(
+    slot: Slot<'_, Fast, H>,
     request: &Request,
     pinned: Option<KBox<Pinned>>,
     len: u32,
@@ -260,18 +296,18 @@ pub(crate) fn deliver(
 ) -> Result<(), Refusal> {
     let bounced = pinned.is_none();
     drop(pinned);
-    let copy = || -> Result {
-        if bounced {
-            // CAST: Bounced data fits the area.
-            memory.copy_to_user(0, user(request.dst, 0), len as usize)?;
-        }
-        memory.copy_to_user(
-            tail_offset(request, !bounced),
-            user(request.dst, request.src_len),
-            usize::from(tail),
-        )
+    let text = Piece {
+        offset: 0,
+        // CAST: Bounced data fits the area.
+        len: if bounced { len as usize } else { 0 },
+        to: user(request.dst, 0),
     };
-    copy().map_err(no_memory)
+    let tail = Piece {
+        offset: tail_offset(request, !bounced),
+        len: usize::from(tail),
+        to: user(request.dst, request.src_len),
+    };
+    slot.deliver(&[text, tail]).map_err(no_memory)
 }
 
 /// Makes sure that nothing of a failed command reaches the caller.

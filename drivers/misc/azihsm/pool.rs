@@ -30,7 +30,11 @@ use kernel::{
 
 use crate::{
     command::Slot,
-    kapi::irq,
+    kapi::{
+        irq,
+        wait::fatal_signal_pending, //
+    },
+    patience::Patience,
     queue::{
         Host,
         Kind,
@@ -160,6 +164,39 @@ impl<K: Kind> Pool<K> {
             .wait(look, |grant| self.give_back(grant), until)?;
         let queue = self.of_grant(grant).ok_or(EAGAIN)?;
         Ok(Slot::granted(host, queue, grant.cid))
+    }
+
+    /// Takes a slot, as [`Pool::take`] does, and has `fill` put the caller's data into it.
+    ///
+    /// `fill` must not fault, and returns [`None`] if the caller's memory is not there; then the
+    /// slot is given back and `fault_in` called once more, so that no slot waits for memory that
+    /// its owner can withhold. What that takes does not count: `patience` is asked for the limits
+    /// of the waits that follow, which are returned. `refuse` makes an error of one of
+    /// [`Pool::take`].
+    ///
+    /// # Errors
+    ///
+    /// What the arguments return.
+    pub(crate) fn take_filled<'a, H: Host, T, E>(
+        &'a self,
+        host: &'a H,
+        patience: impl Fn() -> Patience,
+        refuse: impl Fn(Error) -> E,
+        fault_in: impl Fn() -> Result<(), E>,
+        fill: impl Fn(&Slot<'a, K, H>) -> Result<Option<T>, E>,
+    ) -> Result<(Slot<'a, K, H>, T, Patience), E> {
+        loop {
+            fault_in()?;
+            let patience = patience();
+            let slot = self.take(host, patience.begin).map_err(&refuse)?;
+            if let Some(filled) = fill(&slot)? {
+                return Ok((slot, filled, patience));
+            }
+            drop(slot);
+            if fatal_signal_pending() {
+                return Err(refuse(EINTR));
+            }
+        }
     }
 
     /// Returns the queue of a slot.

@@ -9,7 +9,6 @@ use kernel::prelude::*;
 
 use crate::{
     controller::Controller,
-    dma::AREA,
     lifecycle::State,
     params,
     pool::Pool,
@@ -140,7 +139,7 @@ impl Controller<'_> {
             gcm_max_len: 0,
             xts_max_len: XTS_MAX_LEN,
             // CAST: 8 KiB.
-            bounce_limit: AREA as u32,
+            bounce_limit: params::bounce_limit() as u32,
             vectors: self.vectors.as_ref().map_or(0, Split::vectors),
             cp_queues: control.count,
             cp_queues_polled: control.polled,

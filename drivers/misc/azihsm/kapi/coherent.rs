@@ -31,13 +31,14 @@ fn range(memory: &Coherent<[u8]>, offset: usize, count: usize) -> Result<*mut u8
     Ok(memory.as_mut_ptr().cast::<u8>().wrapping_add(offset))
 }
 
-/// Copies `count` bytes from user space into `memory` at `offset`. May sleep.
+/// Copies `count` bytes from user space into `memory` at `offset`, without a page fault: the user
+/// memory has to be there. Does not sleep.
 ///
 /// # Errors
 ///
-/// [`ERANGE`] if the range does not lie in `memory`, [`EFAULT`] if the user memory cannot be
-/// read; part of the range may have been written then.
-pub(crate) fn copy_from_user(
+/// [`ERANGE`] if the range does not lie in `memory`, [`EFAULT`] if the user memory is not there or
+/// cannot be read; part of the range may have been written then.
+pub(crate) fn copy_from_user_nofault(
     memory: &Coherent<[u8]>,
     offset: usize,
     src: UserPtr,
@@ -46,11 +47,32 @@ pub(crate) fn copy_from_user(
     let dst = range(memory, offset, count)?;
     // SAFETY: `range` checked that `dst` is valid for writes of `count` bytes; any user address
     // is allowed.
-    let left = unsafe { bindings::copy_from_user(dst.cast(), src.as_const_ptr(), count) };
-    if left != 0 {
-        return Err(EFAULT);
+    match unsafe { bindings::copy_from_user_nofault(dst.cast(), src.as_const_ptr(), count) } {
+        0 => Ok(()),
+        _ => Err(EFAULT),
     }
-    Ok(())
+}
+
+/// Copies `count` bytes of `memory` at `offset` to user space, without a page fault: the user memory
+/// has to be there. Does not sleep.
+///
+/// # Errors
+///
+/// [`ERANGE`] if the range does not lie in `memory`, [`EFAULT`] if the user memory is not there or
+/// cannot be written; part of it may have been written then.
+pub(crate) fn copy_to_user_nofault(
+    memory: &Coherent<[u8]>,
+    offset: usize,
+    dst: UserPtr,
+    count: usize,
+) -> Result {
+    let src = range(memory, offset, count)?;
+    // SAFETY: `range` checked that `src` is valid for reads of `count` bytes; any user address is
+    // allowed. What a device writes meanwhile gets to user space or does not.
+    match unsafe { bindings::copy_to_user_nofault(dst.as_mut_ptr(), src.cast(), count) } {
+        0 => Ok(()),
+        _ => Err(EFAULT),
+    }
 }
 
 /// Copies `out.len()` bytes of `memory` at `offset` to `out`.

@@ -200,6 +200,11 @@ impl UserMapping {
         self.pages.len()
     }
 
+    /// Returns the number of pages that the range touches.
+    pub(crate) fn page_count(&self) -> usize {
+        self.pages.page_count()
+    }
+
     /// Notes that the device wrote to the range, or may have; see [`PinnedPages::mark_written`].
     pub(crate) fn mark_written(&mut self) {
         self.pages.mark_written();

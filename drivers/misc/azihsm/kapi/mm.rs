@@ -154,6 +154,11 @@ impl PinnedPages {
         self.len
     }
 
+    /// Returns the number of pages that the range touches.
+    pub(crate) fn page_count(&self) -> usize {
+        self.pages.len()
+    }
+
     /// Returns where the range starts in its first page.
     pub(crate) fn offset(&self) -> usize {
         self.offset

@@ -18,6 +18,7 @@ mod ffi {
         pub(super) safe fn azihsm_param_abort_timeout_in_sec() -> c_int;
         pub(super) safe fn azihsm_param_num_hsm_slots() -> c_int;
         pub(super) safe fn azihsm_param_num_aes_slots() -> c_int;
+        pub(super) safe fn azihsm_param_bounce_limit() -> c_uint;
         pub(super) safe fn azihsm_param_pf_res_cnt() -> u8;
         pub(super) safe fn azihsm_param_pf_lvl2_abort_enabled() -> bool;
         pub(super) safe fn azihsm_param_log_mask() -> c_uint;
@@ -37,6 +38,12 @@ pub(crate) fn num_hsm_slots() -> i32 {
 /// Returns the number of entries wanted for a fast-path queue.
 pub(crate) fn num_aes_slots() -> i32 {
     ffi::azihsm_param_num_aes_slots()
+}
+
+/// Returns the length of the largest AES data to copy, in bytes. The administrator may change it at
+/// any time.
+pub(crate) fn bounce_limit() -> u32 {
+    ffi::azihsm_param_bounce_limit()
 }
 
 /// Returns the number of resources wanted for the physical function; 0 keeps what the device has.

@@ -7,6 +7,7 @@
 use core::mem::size_of;
 
 use kernel::{
+    bindings,
     prelude::*,
     uaccess::{
         UserPtr,
@@ -20,9 +21,13 @@ use zerocopy::{
 };
 
 mod ffi {
-    use kernel::ffi::c_ulong;
+    use kernel::ffi::{
+        c_ulong,
+        c_void, //
+    };
 
     unsafe extern "C" {
+        pub(super) fn azihsm_memzero_explicit(bytes: *mut c_void, len: usize);
         pub(super) safe fn azihsm_access_ok(addr: c_ulong, len: c_ulong) -> bool;
     }
 }
@@ -37,6 +42,29 @@ pub(crate) fn access_ok(addr: u64, len: usize) -> bool {
         return false;
     };
     ffi::azihsm_access_ok(addr, len)
+}
+
+/// Makes `len` bytes of user memory at `addr` present for reading. May sleep for as long as it takes.
+///
+/// Nothing keeps the memory from going again at once: this is to be followed by an access without
+/// page faults, and repeated if that fails.
+///
+/// # Errors
+///
+/// [`EFAULT`] if the memory cannot be read.
+pub(crate) fn fault_in_readable(addr: UserPtr, len: usize) -> Result {
+    // SAFETY: Any user address is allowed.
+    match unsafe { bindings::fault_in_readable(addr.as_const_ptr().cast(), len) } {
+        0 => Ok(()),
+        _ => Err(EFAULT),
+    }
+}
+
+/// Overwrites `bytes` with zeros, even if nobody looks at them any more.
+pub(crate) fn wipe(bytes: &mut [u8]) {
+    // SAFETY: The slice is valid for writes.
+    // SAFETY: The slice is valid for writes.
+    unsafe { ffi::azihsm_memzero_explicit(bytes.as_mut_ptr().cast(), bytes.len()) };
 }
 
 /// Copies a structure that grows at its end from user space, as `copy_struct_from_user()` does.

@@ -150,6 +150,9 @@ impl Request {
         if cmd.dst == 0 || cmd.dst_len == 0 {
             return Err(Ext::AES_DST);
         }
+        if Self::overlap(cmd) {
+            return Err(Ext::AES_DST);
+        }
 
         // The device writes as many bytes as it reads: it need not see more room than that.
         let tail_len = u32::from(tail);
@@ -164,6 +167,16 @@ impl Request {
             dst_len: cmd.dst_len.min(cmd.src_len).saturating_sub(tail_len),
             tail,
         })
+    }
+
+    /// Returns whether the destination begins inside the source or the other way round.
+    ///
+    /// The device reads and writes in pieces and in no order that it promises. It can work in
+    /// place, but not a little beside.
+    fn overlap(cmd: &Aes) -> bool {
+        let (src, dst) = (u128::from(cmd.src), u128::from(cmd.dst));
+        let (src_len, dst_len) = (cmd.src_len, cmd.dst_len.min(cmd.src_len));
+        src != dst && src < dst + u128::from(dst_len) && dst < src + u128::from(src_len)
     }
 
     /// Returns the cipher and the length of the tail.
@@ -283,7 +296,7 @@ mod tests {
         cmd.cipher = mode.value();
         cmd.src = 0x1000;
         cmd.src_len = src_len;
-        cmd.dst = 0x2000;
+        cmd.dst = 0x2_0000_0000;
         cmd.dst_len = src_len;
         cmd.frame_type = 1;
         cmd.session_id = 2;
@@ -354,7 +367,7 @@ mod tests {
                     padded_aad_len: 32,
                 },
                 src: 0x1000,
-                dst: 0x2000,
+                dst: 0x2_0000_0000,
                 src_len: 64,
                 dst_len: 64,
                 tail: 5,
@@ -511,6 +524,28 @@ mod tests {
     }
 
     #[test]
+    fn overlap_is_refused() {
+        let with = |dst: u64, dst_len| {
+            edited(Mode::Xts, |cmd, _| {
+                (cmd.src, cmd.src_len) = (0x10000, 512);
+                (cmd.dst, cmd.dst_len) = (dst, dst_len);
+            })
+        };
+        // In place, and next to each other.
+        assert_eq!(with(0x10000, 512), 0);
+        assert_eq!(with(0x10200, 512), 0);
+        assert_eq!(with(0x0fe00, 512), 0);
+        assert_eq!(with(0x10001, 512), 103);
+        assert_eq!(with(0x101ff, 512), 103);
+        assert_eq!(with(0x0ffff, 512), 103);
+        assert_eq!(with(0x0fe01, 512), 103);
+        // Room that is not written does not count.
+        assert_eq!(with(0x0fe00, 4096), 0);
+        // The end of the address space.
+        assert_eq!(with(u64::MAX - 511, 512), 0);
+    }
+
+    #[test]
     fn first_reason_counts() {
         let mut context = Context {
             session: None,
@@ -566,11 +601,11 @@ mod tests {
         let no_dst = |cmd: &mut Aes| cmd.dst = 0;
         let unit = |cmd: &mut Aes| cmd.params[0] = 9;
         assert_eq!(refused(|_| (), |addr, _| addr != 0x1000), Some(101));
-        assert_eq!(refused(|_| (), |addr, _| addr != 0x2000), Some(103));
+        assert_eq!(refused(|_| (), |addr, _| addr != 0x2_0000_0000), Some(103));
         assert_eq!(refused(|_| (), |_, _| false), Some(103));
         assert_eq!(refused(frame, |addr, _| addr != 0x1000), Some(101));
         assert_eq!(refused(no_dst, |addr, _| addr != 0x1000), Some(101));
-        assert_eq!(refused(frame, |addr, _| addr != 0x2000), Some(103));
+        assert_eq!(refused(frame, |addr, _| addr != 0x2_0000_0000), Some(103));
         // But not over the rows before.
         assert_eq!(refused(unit, |_, _| false), Some(118));
     }
