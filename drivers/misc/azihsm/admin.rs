@@ -23,6 +23,7 @@ use crate::{
     },
     controller::Controller,
     dma::Layout,
+    log::{dev_dbg, dev_err, dev_info},
     queue::{
         Kind,
         Queue, //

@@ -19,6 +19,7 @@ use crate::{
         FileSession, //
     },
     kapi::uaccess::access_ok,
+    log::dev_dbg,
     params,
     placement::{
         self,

@@ -153,10 +153,10 @@ module_param(pf_lvl2_abort_enabled, bool, 0444);
 MODULE_PARM_DESC(pf_lvl2_abort_enabled,
 		 "Let the driver reset the controller of the physical function (default Y)");
 
-static unsigned int log_mask = 1;
+static unsigned int log_mask = 7;
 module_param(log_mask, uint, 0644);
 MODULE_PARM_DESC(log_mask,
-		 "What to log: 1 error, 2 warning, 4 info, 8 debug, 16 entry, 32 exit (default 1)");
+		 "What to log, a sum of: 1 errors, 2 warnings, 4 information, 8 debugging (default 7)");
 
 int azihsm_param_abort_timeout_in_sec(void)
 {

@@ -35,6 +35,7 @@ mod files;
 mod kapi;
 mod ladder;
 mod lifecycle;
+mod log;
 mod mgmt;
 mod params;
 mod patience;

@@ -54,6 +54,7 @@ use crate::{
         LifeCycle,
         State, //
     },
+    log::{dev_err, dev_info},
     params,
     patience::Patience,
     pool::Pool,

@@ -28,6 +28,7 @@ use crate::{
         wait::Completion, //
     },
     lifecycle::State,
+    log::dev_warn,
     params,
     patience::{
         jiffies_until,

@@ -15,6 +15,7 @@ pub(crate) mod chrdev;
 pub(crate) mod coherent;
 pub(crate) mod dma;
 pub(crate) mod irq;
+pub(crate) mod log;
 pub(crate) mod mm;
 pub(crate) mod params;
 pub(crate) mod pci;

@@ -23,6 +23,7 @@ use crate::{
         }, //
     },
     lifecycle::State,
+    log::dev_err,
     mgmt,
     recovery::Works,
     regs,

@@ -293,11 +293,8 @@ impl<K: Kind> Queue<K> {
                 return Ok(grant);
             }
         }
-        self.waiters.wait(
-            || self.try_acquire(),
-            |grant| self.give_back(grant),
-            until,
-        )
+        self.waiters
+            .wait(|| self.try_acquire(), |grant| self.give_back(grant), until)
     }
 
     /// Gives a slot back that has no command at the device; `usage` is what its data took.

@@ -40,6 +40,7 @@ use crate::{
         History, //
     },
     lifecycle::State,
+    log::{dev_err, dev_info, dev_warn},
     params,
     uapi::ResetKind, //
 };

@@ -21,6 +21,7 @@ use crate::{
         self,
         semaphore::Semaphore, //
     },
+    log::{dev_err, dev_info, dev_warn},
     params,
     wire::{
         admin::{

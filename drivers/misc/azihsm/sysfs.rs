@@ -28,6 +28,7 @@ use crate::{
         },
         work, //
     },
+    log::dev_warn,
     pool::Pool,
     queue::{
         Kind,

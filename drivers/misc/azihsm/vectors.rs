@@ -19,6 +19,7 @@ use crate::{
         local_spread,
         AffinityHint, //
     }, //
+    log::dev_err,
 };
 
 /// Fewest vectors the driver can work with: the admin queue's and one for control queues.

@@ -23,6 +23,7 @@ use crate::{
         QueueStep, //
     },
     lifecycle::State,
+    log::{dev_err, dev_info, dev_warn},
     pool::Pool,
     queue::{
         Kind,

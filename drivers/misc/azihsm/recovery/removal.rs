@@ -2,11 +2,10 @@
 
 //! Letting go of the device.
 
-use kernel::prelude::*;
-
 use crate::{
     controller::Controller,
     lifecycle::State,
+    log::dev_warn,
     uapi::ResetKind, //
 };
 
