@@ -16,6 +16,10 @@ const IOCTLS: &[&str] = &[
     "AZIHSM_IOC_AES_XTS",
     "AZIHSM_IOC_AES_GCM",
     "AZIHSM_IOC_QUERY",
+    "AZIHSM_MGMT_IOC_SET_RES_CNT",
+    "AZIHSM_MGMT_IOC_GET_RES_CNT",
+    "AZIHSM_MGMT_IOC_VF_COUNT",
+    "AZIHSM_MGMT_IOC_DEV_INFO",
 ];
 
 fn main() {

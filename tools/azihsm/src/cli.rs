@@ -14,7 +14,7 @@ use crate::bench;
 use crate::demo;
 use crate::exit;
 use crate::hsm::Hsm;
-use crate::{info, list, open};
+use crate::{info, list, open, vf};
 
 /// Talk to an Azure Integrated HSM through its Linux driver.
 #[derive(Debug, Parser)]
@@ -72,6 +72,40 @@ enum Command {
         azihsm bench --draw report.json > report.svg"
     )]
     Bench(BenchArgs),
+    /// Look at the virtual functions of a physical one, and give them resources
+    ///
+    /// How many virtual functions there are is set in sysfs: the file sriov_numvfs of the PCI device.
+    #[command(
+        after_help = "Examples:\n  azihsm vf list\n  azihsm vf resources 0 4\n  \
+        azihsm vf --pf 0000:01:00.0 list --json"
+    )]
+    Vf {
+        /// Physical function: its management node or PCI address [default: the first one]
+        #[arg(long, value_name = "PF")]
+        pf: Option<String>,
+        #[command(subcommand)]
+        verb: VfCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum VfCommand {
+    /// List virtual functions and their resources
+    List {
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set the number of resources of a virtual function
+    ///
+    /// With N resources a function has N control-path queues, 2N fast-path queues and 7N bulk keys. Setting the number
+    /// resets the function's controller: keys are lost. With 0 the device forgets everything about the function.
+    Resources {
+        /// Number of the virtual function, from 0
+        index: u16,
+        /// Number of resources; the device has 65 for all functions
+        count: u16,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +180,13 @@ impl Arguments {
             Command::Info { device, json } => {
                 let device = open::open(device.device.as_deref())?;
                 info::run(&device.path().display().to_string(), &device, json, out)
+            }
+            Command::Vf { pf, verb } => {
+                let pf = vf::Pf::open(pf.as_deref())?;
+                match verb {
+                    VfCommand::List { json } => pf.list(json, out),
+                    VfCommand::Resources { index, count } => pf.set_resources(index, count, out),
+                }
             }
             Command::Demo(args) => {
                 let device = open::open(args.device.device.as_deref())?;
@@ -283,5 +324,10 @@ mod tests {
         assert!(parse("azihsm demo --size 1 --file x").is_err());
         assert!(parse("azihsm demo --jobs 0").is_err());
         assert!(parse("azihsm demo azihsm1 --reset --json").is_ok());
+        assert!(parse("azihsm vf list").is_ok());
+        assert!(parse("azihsm vf").is_err());
+        assert!(parse("azihsm vf resources 0").is_err());
+        assert!(parse("azihsm vf resources 0 65536").is_err());
+        assert!(parse("azihsm vf --pf azihsm-mgmt0 resources 1 4").is_ok());
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::nodes::{Function, Inventory, Kind};
+use crate::nodes::{Function, Inventory, Kind, Role};
 
 /// Lists nodes and functions.
 pub fn run(json: bool, out: &mut dyn Write) -> Result<()> {
@@ -29,14 +29,17 @@ pub fn run(json: bool, out: &mut dyn Write) -> Result<()> {
 
 /// Writes one line for each node, and for each function without one.
 fn table(inventory: &Inventory, out: &mut dyn Write) -> Result<()> {
-    let mut line = |node: &str, kind: &str, number: &str, function: [&str; 3]| {
-        let [address, id, driver] = function;
-        let text = format!("{node:<20} {kind:<5} {number:<8} {address:<13} {id:<10} {driver}");
+    let mut line = |node: &str, kind: &str, number: &str, function: [&str; 4]| {
+        let [address, id, driver, role] = function;
+        let text =
+            format!("{node:<20} {kind:<5} {number:<8} {address:<13} {id:<10} {driver:<8} {role}");
         writeln!(out, "{}", text.trim_end())
     };
-    line("NODE", "KIND", "NUMBER", ["PCI DEVICE", "ID", "DRIVER"])?;
+    let titles = ["PCI DEVICE", "ID", "DRIVER", "SR-IOV"];
+    line("NODE", "KIND", "NUMBER", titles)?;
     for function in &inventory.functions {
-        let columns = columns(function);
+        let role = function.role.as_ref().map_or("-".into(), role);
+        let columns = columns(function, &role);
         for node in &function.nodes {
             let kind = match node.kind {
                 Kind::Hsm => "hsm",
@@ -56,11 +59,22 @@ fn table(inventory: &Inventory, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-fn columns(function: &Function) -> [&str; 3] {
+fn role(role: &Role) -> String {
+    match role {
+        Role::Physical { vfs, total_vfs } => format!("PF, {vfs} of {total_vfs} VFs"),
+        Role::Virtual {
+            index,
+            physical_function,
+        } => format!("VF {index} of {physical_function}"),
+    }
+}
+
+fn columns<'a>(function: &'a Function, role: &'a str) -> [&'a str; 4] {
     [
         &function.pci_address,
         &function.pci_id,
         function.driver.as_deref().unwrap_or("-"),
+        role,
     ]
 }
 
@@ -74,6 +88,10 @@ mod tests {
         let function = |address: &str, nodes| Function {
             pci_address: address.into(),
             pci_id: "1414:c003".into(),
+            role: Some(Role::Physical {
+                vfs: 2,
+                total_vfs: 4,
+            }),
             driver: Some("azihsm".into()),
             nodes,
         };
@@ -106,7 +124,12 @@ mod tests {
                 "240:0",
                 "0000:01:00.0",
                 "1414:c003",
-                "azihsm"
+                "azihsm",
+                "PF,",
+                "2",
+                "of",
+                "4",
+                "VFs"
             ]
         );
         assert_eq!(words[2][3], "0000:02:00.0");

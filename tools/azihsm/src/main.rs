@@ -12,9 +12,11 @@ mod exit;
 mod hsm;
 mod info;
 mod list;
+mod mgmt;
 mod nodes;
 mod open;
 mod uapi;
+mod vf;
 
 use std::process::ExitCode;
 

@@ -43,6 +43,26 @@ pub struct Node {
     pub number: String,
 }
 
+/// What a function is to Single Root I/O Virtualization.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It can have virtual functions.
+    Physical {
+        /// Number of them.
+        vfs: u32,
+        /// Most that there can be.
+        total_vfs: u32,
+    },
+    /// It is one.
+    Virtual {
+        /// Number within its physical function.
+        index: u32,
+        /// PCI address of that.
+        physical_function: String,
+    },
+}
+
 /// A PCI function that is an HSM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Function {
@@ -50,6 +70,8 @@ pub struct Function {
     pub pci_address: String,
     /// Vendor and device id, "1414:c003".
     pub pci_id: String,
+    /// Physical or virtual function; none of both as far as this machine can see.
+    pub role: Option<Role>,
     /// Driver bound to it.
     pub driver: Option<String>,
     /// Nodes of the function.
@@ -104,6 +126,12 @@ pub enum NoNode {
          See 'dmesg | grep azihsm'."
     )]
     Missing(String),
+    /// No physical function.
+    #[error(
+        "no management node: the driver is bound to no physical function\n\
+         Virtual functions are managed on the machine that has the physical one."
+    )]
+    NoMgmt,
     /// A name that fits nothing.
     #[error("no HSM '{name}'; there {}", .known.as_deref().map_or("is none".into(),
             |known| format!("are: {known}")))]
@@ -139,11 +167,47 @@ impl Inventory {
 
     /// All HSM nodes, in order.
     fn hsm_nodes(&self) -> impl Iterator<Item = (&Function, &Node)> {
-        self.functions.iter().flat_map(|function| {
+        self.nodes(Kind::Hsm)
+    }
+
+    /// All nodes of a kind, in order.
+    fn nodes(&self, kind: Kind) -> impl Iterator<Item = (&Function, &Node)> {
+        self.functions.iter().flat_map(move |function| {
             let nodes = function.nodes.iter();
             nodes
-                .filter(|node| node.kind == Kind::Hsm)
+                .filter(move |node| node.kind == kind)
                 .map(move |node| (function, node))
+        })
+    }
+
+    /// Returns the physical function that `name` means, and its management node: a path or name of the node, or a
+    /// PCI address; the first one if there is no name.
+    ///
+    /// # Errors
+    ///
+    /// [`NoNode`], which says what is missing.
+    pub fn choose_mgmt(&self, name: Option<&str>) -> Result<(&Function, &Node), NoNode> {
+        let mut nodes = self.nodes(Kind::Mgmt);
+        let Some(name) = name else {
+            return nodes.next().ok_or(NoNode::NoMgmt);
+        };
+        let means = |(function, node): &(&Function, &Node)| {
+            node.name == name || node.path == Path::new(name) || function.pci_address == name
+        };
+        nodes.find(means).ok_or_else(|| {
+            let known: Vec<_> = self.nodes(Kind::Mgmt).map(|(_, n)| &*n.name).collect();
+            NoNode::Unknown {
+                name: name.into(),
+                known: (!known.is_empty()).then(|| known.join(", ")),
+            }
+        })
+    }
+
+    /// Returns virtual function number `index` of the physical function at `address`, if it can be seen here.
+    pub fn virtual_function(&self, address: &str, index: u32) -> Option<&Function> {
+        self.functions.iter().find(|function| {
+            matches!(&function.role, Some(Role::Virtual { index: i, physical_function })
+                if *i == index && physical_function == address)
         })
     }
 
@@ -225,12 +289,45 @@ impl Function {
         Ok(Self {
             pci_address: name(path).unwrap_or_default(),
             pci_id: format!("{}:{}", &VENDOR[2..], &DEVICE[2..]),
-            driver: fs::read_link(path.join("driver"))
-                .ok()
-                .and_then(|link| name(&link)),
+            role: Role::read(path)?,
+            driver: link_name(&path.join("driver")),
             nodes,
         })
     }
+}
+
+impl Role {
+    /// Reads the role of the function at `path` in sysfs.
+    fn read(path: &Path) -> io::Result<Option<Self>> {
+        let number = |name| attribute(&path.join(name))?.parse().ok();
+        if let Some(total_vfs) = number("sriov_totalvfs") {
+            let vfs = number("sriov_numvfs").unwrap_or(0);
+            return Ok(Some(Self::Physical { vfs, total_vfs }));
+        }
+        let Some(physical_function) = link_name(&path.join("physfn")) else {
+            return Ok(None);
+        };
+        let address = path.file_name().map(|name| name.to_string_lossy());
+        for entry in entries(&path.join("physfn"))? {
+            let name = entry.file_name().map(|name| name.to_string_lossy());
+            let index = name.and_then(|name| name.strip_prefix("virtfn")?.parse().ok());
+            if let Some(index) =
+                index.filter(|_| link_name(&entry).as_deref() == address.as_deref())
+            {
+                return Ok(Some(Self::Virtual {
+                    index,
+                    physical_function,
+                }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Name of what a link leads to.
+fn link_name(path: &Path) -> Option<String> {
+    let target = fs::read_link(path).ok()?;
+    Some(target.file_name()?.to_string_lossy().into_owned())
 }
 
 /// Entries of a folder; none if it is not there.
@@ -359,5 +456,56 @@ mod tests {
         assert!(error.contains("azihsm0, azihsm1"), "{error}");
         // The management node takes no HSM commands.
         assert!(choose(Some("azihsm-mgmt0")).is_err());
+    }
+
+    #[test]
+    fn functions_have_roles() {
+        const VF: &str = "0000:01:00.1";
+        let sys = sysfs(&[ADDRESS, VF, "0000:02:00.0"]);
+        let device = |address: &str| sys.path().join("bus/pci/devices").join(address);
+        fs::write(device(ADDRESS).join("sriov_totalvfs"), "7\n").unwrap();
+        fs::write(device(ADDRESS).join("sriov_numvfs"), "1\n").unwrap();
+        symlink(Path::new("..").join(VF), device(ADDRESS).join("virtfn0")).unwrap();
+        symlink(Path::new("..").join(ADDRESS), device(VF).join("physfn")).unwrap();
+        let inventory = Inventory::read(sys.path()).unwrap();
+        let roles: Vec<_> = inventory.functions.iter().map(|f| f.role.clone()).collect();
+        let physical = Role::Physical {
+            vfs: 1,
+            total_vfs: 7,
+        };
+        let virt = Role::Virtual {
+            index: 0,
+            physical_function: ADDRESS.into(),
+        };
+        assert_eq!(roles, [Some(physical), Some(virt), None]);
+        let vf = |index| {
+            let function = inventory.virtual_function(ADDRESS, index)?;
+            Some(function.pci_address.clone())
+        };
+        assert_eq!(vf(0).as_deref(), Some(VF));
+        assert_eq!(vf(1), None);
+    }
+
+    #[test]
+    fn a_management_node_has_names_too() {
+        let sys = sysfs(&[ADDRESS]);
+        let inventory = Inventory::read(sys.path()).unwrap();
+        assert_eq!(inventory.choose_mgmt(None), Err(NoNode::NoMgmt));
+        load(sys.path());
+        bind(sys.path(), ADDRESS, "azihsm");
+        node(sys.path(), ADDRESS, "azihsm0");
+        node(sys.path(), ADDRESS, "azihsm-mgmt0");
+        let inventory = Inventory::read(sys.path()).unwrap();
+        let choose = |name| inventory.choose_mgmt(name).map(|(_, node)| &*node.name);
+        for name in [
+            None,
+            Some("azihsm-mgmt0"),
+            Some("/dev/azihsm-mgmt0"),
+            Some(ADDRESS),
+        ] {
+            assert_eq!(choose(name), Ok("azihsm-mgmt0"));
+        }
+        let error = choose(Some("azihsm0")).unwrap_err().to_string();
+        assert!(error.contains("azihsm-mgmt0"), "{error}");
     }
 }

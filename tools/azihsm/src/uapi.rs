@@ -27,6 +27,10 @@ mod tests {
         assert_eq!(NR_AZIHSM_IOC_AES_XTS, 0xc190_420b);
         assert_eq!(NR_AZIHSM_IOC_AES_GCM, 0xc190_420c);
         assert_eq!(NR_AZIHSM_IOC_QUERY, 0xc060_4220);
+        assert_eq!(NR_AZIHSM_MGMT_IOC_SET_RES_CNT, 0xc00c_4102);
+        assert_eq!(NR_AZIHSM_MGMT_IOC_GET_RES_CNT, 0xc00c_4103);
+        assert_eq!(NR_AZIHSM_MGMT_IOC_VF_COUNT, 0xc008_4104);
+        assert_eq!(NR_AZIHSM_MGMT_IOC_DEV_INFO, 0xc0b0_4105);
     }
 
     #[test]
@@ -39,6 +43,8 @@ mod tests {
         assert_eq!(size_of::<azihsm_gcm_params>(), 44);
         assert_eq!(size_of::<azihsm_xts_params>(), 44);
         assert_eq!(size_of::<azihsm_query>(), AZIHSM_QUERY_SIZE_VER0 as usize);
+        assert_eq!(size_of::<azihsm_res_cnt>(), 12);
+        assert_eq!(size_of::<azihsm_vf_count>(), 8);
     }
 
     #[test]
@@ -77,6 +83,14 @@ mod tests {
         assert_eq!(offset_of!(azihsm_query, bounce_limit), 56);
         assert_eq!(offset_of!(azihsm_query, cp_queues), 64);
         assert_eq!(offset_of!(azihsm_query, recovery_bound_ms), 92);
+    }
+
+    #[test]
+    fn management_offsets() {
+        assert_eq!(offset_of!(azihsm_res_cnt, vf_idx), 4);
+        assert_eq!(offset_of!(azihsm_res_cnt, res_cnt), 6);
+        assert_eq!(offset_of!(azihsm_res_cnt, status), 8);
+        assert_eq!(offset_of!(azihsm_vf_count, vf_count), 4);
     }
 
     #[test]
