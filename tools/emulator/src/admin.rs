@@ -138,6 +138,16 @@ fn create_cq(function: &Function, sqe: &[u8]) -> Outcome {
         return Err(Status::InvalidVector);
     }
     let class = provided(function, id)?;
+    if interrupts && vector >= function.config().vectors {
+        // The device does not look; its messages go nowhere.
+        function.violation(
+            None,
+            format!(
+                "Create CQ {id} with vector {vector}: the MSI-X table ends at {}",
+                function.config().vectors - 1
+            ),
+        );
+    }
     let cq = Arc::new(Cq::new(
         id,
         size,

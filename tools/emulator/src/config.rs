@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::interrupts::VECTORS;
+
 /// How the device behaves where the specification leaves a choice.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -15,6 +17,8 @@ pub struct Config {
     pub service_time: Duration,
     /// Minimum time that a fast-path command takes.
     pub fp_service_time: Duration,
+    /// Size of the MSI-X table of each function, 1 to 32.
+    pub vectors: u16,
     /// Refuse what the device tolerates although no correct driver does it.
     pub strict: bool,
     /// Clear CC.EN when the subsystem reset signature is written (section 2, open point 2).
@@ -36,6 +40,7 @@ impl Default for Config {
             disable_delay: Duration::from_millis(3),
             service_time: Duration::ZERO,
             fp_service_time: Duration::ZERO,
+            vectors: VECTORS as u16,
             strict: false,
             nssr_clears_enable: false,
             grant: None,

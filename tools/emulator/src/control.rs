@@ -201,9 +201,8 @@ fn generic(function: &Function, sq: &Sq, sqe: &Sqe<'_>) -> Outcome {
     if u32::from(bytes) > sqe.destination_len {
         // Section 6.2: the device does not check this, it overruns the buffer.
         let text = format!(
-            "function {}: CP queue {}, command {}: the response has {bytes} bytes, the destination only {}: a host \
-             gives 8 KiB to every command",
-            function.id().0,
+            "CP queue {}, command {}: the response has {bytes} bytes, the destination only {}: a host gives 8 KiB to \
+             every command",
             sq.id(),
             u16_at(sqe.raw, 2),
             sqe.destination_len

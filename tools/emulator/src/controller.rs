@@ -26,6 +26,8 @@ pub const VERSION: u32 = 0x0001_0400;
 
 /// MQES, CQR, AMS (weighted round robin), TO (10 s), NSSRS, CSS (NVM command set).
 const CAP: u64 = MQES as u64 | (1 << 16) | (1 << 17) | (20 << 24) | (1 << 36) | (1 << 37);
+/// Offset of CC.
+pub const CC: usize = 0x14;
 const CC_EN: u32 = 1;
 const CSTS_RDY: u32 = 1 << 0;
 const CSTS_CFS: u32 = 1 << 1;
@@ -61,6 +63,8 @@ pub struct Registers {
     pub asq: u64,
     /// ACQ.
     pub acq: u64,
+    /// Resets of the function that have begun and are not over.
+    resets: u32,
 }
 
 impl Registers {
@@ -69,16 +73,37 @@ impl Registers {
         self.cc & CC_EN != 0
     }
 
+    /// Restores the values at power-up, as a reset of the function does at once. RDY reads as 0 from here on; what
+    /// the state machine still believes of the function it finds out at [`Registers::end_reset`].
+    pub fn begin_reset(&mut self) {
+        *self = Registers {
+            ready: self.ready,
+            resets: self.resets + 1,
+            ..Default::default()
+        };
+    }
+
+    /// Ends a reset: the state machine has put the function down.
+    fn end_reset(&mut self) {
+        self.ready = false;
+        self.fatal = false;
+        self.resets = self.resets.saturating_sub(1);
+    }
+
+    /// Returns CSTS.
+    fn status(&self) -> u32 {
+        let ready = self.ready && self.resets == 0;
+        (if ready { CSTS_RDY } else { 0 }) | (if self.fatal { CSTS_CFS } else { 0 })
+    }
+
     fn word(&self, offset: usize) -> u32 {
         match offset {
             0x00 => CAP as u32,
             0x04 => (CAP >> 32) as u32,
             0x08 => VERSION,
-            0x14 => self.cc,
+            CC => self.cc,
             0x18 => FW_CAPABILITIES,
-            0x1c => {
-                (if self.ready { CSTS_RDY } else { 0 }) | (if self.fatal { CSTS_CFS } else { 0 })
-            }
+            0x1c => self.status(),
             0x24 => self.aqa,
             0x28 => self.asq as u32,
             0x2c => (self.asq >> 32) as u32,
@@ -115,7 +140,7 @@ impl Registers {
         let low = |register: u64| register & !0xffff_ffff | u64::from(value & !0xfff);
         let high = |register: u64| register & 0xffff_ffff | (u64::from(value) << 32);
         match offset {
-            0x14 => {
+            CC => {
                 let changed = (self.cc ^ value) & CC_EN != 0;
                 self.cc = value;
                 if changed {
@@ -144,8 +169,10 @@ pub enum Event {
     ClearEnable(FunctionId),
     /// The subsystem reset signature was written.
     SubsystemReset(FunctionId),
-    /// Function level reset.
+    /// Function level reset, which [`Registers::begin_reset`] began; of the PF: of everything.
     FunctionReset(FunctionId),
+    /// Any other reset of a VF: it was disabled, or its client asked for it. Tells when it is done.
+    VfReset(FunctionId, Option<Sender<()>>),
     /// Power cycle, PERST; tells when it is done.
     PowerCycle(Sender<()>),
     /// Set Resource Count; answers whether the count changed.
@@ -184,6 +211,12 @@ impl Machine {
                 Event::ClearEnable(id) => self.with(id, |f| self.clear_enable(f)),
                 Event::SubsystemReset(id) => self.with(id, |f| self.subsystem_reset(f)),
                 Event::FunctionReset(id) => self.with(id, |f| self.function_reset(f)),
+                Event::VfReset(id, reply) => {
+                    self.with(id, |f| self.put_down(f));
+                    if let Some(reply) = reply {
+                        let _ = reply.send(());
+                    }
+                }
                 Event::PowerCycle(reply) => {
                     self.power_down();
                     self.power_up();
@@ -262,7 +295,7 @@ impl Machine {
             *function.queues.write() = Default::default();
             return;
         }
-        self.core.stats.enables.inc();
+        function.counters().enables.inc();
         function.excuse.enabled();
         let mut registers = function.registers.lock();
         registers.ready = true;
@@ -277,7 +310,7 @@ impl Machine {
 
     fn disable(&self, function: &Arc<Function>) {
         self.take_down(function, StateChange::Disable);
-        self.core.stats.disables.inc();
+        function.counters().disables.inc();
         self.not_ready(function);
     }
 
@@ -286,7 +319,7 @@ impl Machine {
             return;
         }
         self.take_down(function, StateChange::Nssr);
-        self.core.stats.subsystem_resets.inc();
+        function.counters().subsystem_resets.inc();
         if self.core.config.nssr_clears_enable {
             function.registers.lock().cc &= !CC_EN;
         }
@@ -294,24 +327,28 @@ impl Machine {
     }
 
     fn function_reset(&self, function: &Arc<Function>) {
-        self.core.stats.function_resets.inc();
+        function.counters().function_resets.inc();
         if function.role() == Role::Pf {
             self.power_down();
-            return;
+        } else {
+            self.put_down(function);
         }
+    }
+
+    /// Ends a reset of one function, which keeps its resources.
+    fn put_down(&self, function: &Arc<Function>) {
         if function.registers.lock().ready {
             self.take_down(function, StateChange::Flr);
         }
-        *function.registers.lock() = Default::default();
+        function.registers.lock().end_reset();
     }
 
-    /// Resets every function and takes all resources back.
+    /// Ends a reset of every function and takes all resources back.
     fn power_down(&self) {
         for function in &self.functions {
-            function.abandon_queues(|_| true);
+            function.silence(|_| true);
             self.take_down(function, StateChange::Flr);
-            *function.registers.lock() = Default::default();
-            function.reset_config_space();
+            function.registers.lock().end_reset();
         }
         *self.core.resources.lock() = Resources::default();
         for function in &self.functions {
@@ -407,7 +444,7 @@ impl Machine {
         };
         if running {
             // Nothing tells the host, which goes on ringing doorbells until it looks.
-            function.excuse.until_enabled();
+            function.forgive_lost_queues();
             self.disable(function);
         }
     }

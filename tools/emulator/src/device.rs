@@ -16,7 +16,7 @@ use crate::controller::{Event, Machine};
 use crate::faults::Faults;
 use crate::function::{Function, Role};
 use crate::resources::Resources;
-use crate::stats::Stats;
+use crate::stats::{Counts, FunctionSnapshot, SessionSnapshot, Snapshot, Stats};
 
 /// Longest time a reset by the client may take; QEMU gives up on its server after 5 s.
 const RESET_LIMIT: Duration = Duration::from_secs(3);
@@ -39,13 +39,18 @@ impl Core {
         let _ = self.events.lock().send(event);
     }
 
+    /// Returns the functions of the device.
+    pub(crate) fn functions(&self) -> impl Iterator<Item = Arc<Function>> + '_ {
+        self.functions
+            .get()
+            .into_iter()
+            .flatten()
+            .filter_map(Weak::upgrade)
+    }
+
     /// Returns a function by its controller id, if the device has it.
     pub(crate) fn function(&self, id: FunctionId) -> Option<Arc<Function>> {
-        self.functions
-            .get()?
-            .iter()
-            .filter_map(Weak::upgrade)
-            .find(|f| f.id() == id)
+        self.functions().find(|f| f.id() == id)
     }
 
     /// Calls the firmware; a panic there ends the command, not the queue.
@@ -80,6 +85,9 @@ pub struct Device {
 impl Device {
     /// Powers up a device with the given functions.
     ///
+    /// VF n has controller id n + 1. If there is a PF it enables the VFs with its SR-IOV capability; if there is none
+    /// they are there from the start.
+    ///
     /// # Errors
     ///
     /// The thread of the state machine cannot be created.
@@ -99,9 +107,11 @@ impl Device {
             functions: OnceLock::new(),
             events: Mutex::new(events),
         });
+        let has_pf = functions.iter().any(|f| f.role == Role::Pf);
+        let vfs = functions.iter().filter(|f| f.role == Role::Vf).count() as u16;
         let functions: Vec<Arc<Function>> = functions
             .iter()
-            .map(|f| Arc::new(Function::new(f.id, f.role, f.resources, Arc::clone(&core))))
+            .map(|&f| Arc::new(Function::new(f, has_pf, vfs, Arc::clone(&core))))
             .collect();
         let _ = core
             .functions
@@ -123,7 +133,7 @@ impl Device {
         &self.functions
     }
 
-    /// Returns the counters.
+    /// Returns what the whole device records.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.core.stats
     }
@@ -140,25 +150,58 @@ impl Device {
         }
     }
 
-    /// Returns the number of sessions that all functions hold.
-    pub fn sessions(&self) -> u64 {
-        self.functions
-            .iter()
-            .map(|f| f.sessions().len() as u64)
-            .sum()
+    /// Returns the sessions of each function, in the order of the functions.
+    pub fn sessions(&self) -> Vec<Vec<SessionSnapshot>> {
+        self.functions.iter().map(|f| f.sessions()).collect()
     }
 
-    /// Resets everything, as a power cycle does, and waits until that is done.
+    /// Takes a snapshot of all counters; what they do not know is told by the caller.
+    pub fn snapshot(
+        &self,
+        sessions: &[Vec<SessionSnapshot>],
+        firmware: &str,
+        insecure_test_key: bool,
+    ) -> Snapshot {
+        let sessions_of = |index| sessions.get(index).cloned().unwrap_or_default();
+        let functions: Vec<FunctionSnapshot> = (0..)
+            .zip(&self.functions)
+            .map(|(index, f)| f.snapshot(sessions_of(index)))
+            .collect();
+        let mut counts = Counts::default();
+        functions.iter().for_each(|f| counts += f.counts);
+        let stats = &self.core.stats;
+        Snapshot {
+            counts,
+            sessions: functions.iter().map(|f| f.sessions.len() as u64).sum(),
+            violation_list: stats.violation_list(),
+            consequence_list: stats.consequence_list(),
+            internal_errors: stats.internal_errors(),
+            private_guest_memory: stats.has_private_memory(),
+            firmware: firmware.to_owned(),
+            insecure_test_key,
+            strict: self.core.config.strict,
+            functions,
+        }
+    }
+
+    /// Resets a function, as the bus does, and waits until that is done: a VF alone, any other with everything, like
+    /// a power cycle.
     ///
     /// # Errors
     ///
     /// The device does not come to rest in time.
-    pub fn power_cycle(&self) -> std::io::Result<()> {
-        for function in &self.functions {
-            function.abandon_queues(|_| true);
-        }
+    pub fn reset(&self, function: &Function) -> std::io::Result<()> {
         let (reply, done) = mpsc::channel();
-        self.core.send(Event::PowerCycle(reply));
+        if function.is_of_pf() {
+            function.begin_reset(|_| true);
+            function.forgive_lost_queues();
+            self.core.send(Event::VfReset(function.id(), Some(reply)));
+        } else {
+            for function in &self.functions {
+                function.begin_device_reset();
+            }
+            self.core.send(Event::PowerCycle(reply));
+        }
         done.recv_timeout(RESET_LIMIT).map_err(|_| {
             std::io::Error::new(
                 std::io::ErrorKind::TimedOut,
@@ -171,14 +214,14 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         for function in &self.functions {
-            function.abandon_queues(|_| true);
+            function.silence(|_| true);
         }
         self.core.send(Event::Stop);
         if let Some(machine) = self.machine.take() {
             let _ = machine.join();
         }
         for function in &self.functions {
-            function.abandon_queues(|_| true);
+            function.silence(|_| true);
         }
     }
 }

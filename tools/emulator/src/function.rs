@@ -3,28 +3,33 @@
 //! One PCI function: its registers, queues, interrupts and guest memory, and the threads that serve its queues.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use azihsm_firmware::{FunctionId, SessionInfo};
+use azihsm_firmware::FunctionId;
 use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::controller::{Event, RegisterEffect, Registers};
+use crate::controller::{CC, Event, RegisterEffect, Registers};
 use crate::cq::{Cq, Posted};
-use crate::device::Core;
+use crate::device::{Core, FunctionConfig};
 use crate::faults::Moment;
 use crate::faults::excuse::Excuse;
 use crate::faults::hooks::{self, Changes, Next};
 use crate::fields::u16_at;
 use crate::interrupts::Interrupts;
-use crate::memory::GuestMemory;
-use crate::pci::{BAR_SIZE, ConfigSpace, Effect};
-use crate::queue::{Class, Sq};
-use crate::stats::Stats;
+use crate::memory::{DmaError, GuestMemory, Refusal};
+use crate::pci::{BAR_SIZE, ConfigSpace, Shape};
+use crate::queue::{Class, Closing, QUEUE_IDS, Sq};
+use crate::stats::{Counter, Counters, FunctionSnapshot, SessionSnapshot, Stats};
 use crate::{admin, control, fast};
+
+/// Device serial number, the same for all functions.
+const DEVICE_SERIAL: u64 = 0xa215_4800_0000_0001;
 
 /// Whether a function is the PF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,29 +78,50 @@ pub struct Function {
     pub(crate) queues: RwLock<Queues>,
     /// Whether the host was lied to about this function.
     pub(crate) excuse: Excuse,
-    config_space: Mutex<ConfigSpace>,
+    counters: Counters,
+    /// Commands fetched, by id of the queue.
+    queue_commands: Box<[Counter; QUEUE_IDS]>,
+    pub(crate) config_space: Mutex<ConfigSpace>,
+    /// Whether a PF decides about the function.
+    pub(crate) of_pf: bool,
+    /// Whether the function answers accesses to its BARs.
+    pub(crate) visible: AtomicBool,
+    /// Whether queues went away without the host's doing, and it has not written CC since.
+    pub(crate) lost_queues: AtomicBool,
     /// BAR4: the client emulates the MSI-X table, this only keeps what is written.
-    msix_table: Mutex<Box<[u8; BAR_SIZE]>>,
+    pub(crate) msix_table: Mutex<Box<[u8; BAR_SIZE]>>,
 }
 
 impl Function {
-    pub(crate) fn new(
-        id: FunctionId,
-        role: Role,
-        initial_resources: usize,
-        core: Arc<Core>,
-    ) -> Self {
+    /// Creates a function of a device with a PF or without one, and with `vfs` VFs.
+    pub(crate) fn new(function: FunctionConfig, has_pf: bool, vfs: u16, core: Arc<Core>) -> Self {
+        let FunctionConfig {
+            id,
+            role,
+            resources,
+        } = function;
+        let of_pf = has_pf && role == Role::Vf;
+        let shape = Shape {
+            serial: DEVICE_SERIAL,
+            vectors: core.config.vectors,
+            vfs: if role == Role::Pf { vfs } else { 0 },
+        };
         Function {
             id,
             role,
-            initial_resources,
+            initial_resources: resources,
             core,
             memory: GuestMemory::default(),
             interrupts: Interrupts::default(),
             registers: Mutex::default(),
             queues: RwLock::default(),
             excuse: Excuse::default(),
-            config_space: Mutex::new(ConfigSpace::new(0xa215_4800_0000_0000 | u64::from(id.0))),
+            counters: Counters::default(),
+            queue_commands: Box::new(std::array::from_fn(|_| Counter::default())),
+            config_space: Mutex::new(ConfigSpace::new(shape)),
+            of_pf,
+            visible: AtomicBool::new(!of_pf),
+            lost_queues: AtomicBool::new(false),
             msix_table: Mutex::new(Box::new([0; BAR_SIZE])),
         }
     }
@@ -110,6 +136,11 @@ impl Function {
         self.role
     }
 
+    /// Returns whether this is a VF of a PF.
+    pub fn is_of_pf(&self) -> bool {
+        self.of_pf
+    }
+
     /// Returns the number of resources the function has at power-up.
     pub fn initial_resources(&self) -> usize {
         self.initial_resources
@@ -120,14 +151,35 @@ impl Function {
         &self.core.config
     }
 
-    /// Returns the device's counters.
+    /// Returns what the whole device records.
     pub fn stats(&self) -> &Stats {
         &self.core.stats
     }
 
+    /// Returns the function's counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Takes a snapshot of the counters; the sessions are told by the caller, who has asked the firmware.
+    pub fn snapshot(&self, sessions: Vec<SessionSnapshot>) -> FunctionSnapshot {
+        let exists = |id| self.queues.read().sqs.contains_key(&id);
+        let queues = (0..)
+            .zip(self.queue_commands.iter().map(Counter::get))
+            .filter(|&(id, commands)| commands > 0 || exists(id));
+        FunctionSnapshot {
+            controller_id: self.id.0,
+            resources: self.resource_count(),
+            sessions,
+            counts: self.counters.read(),
+            queues: queues.collect(),
+        }
+    }
+
     /// Returns the sessions the function holds.
-    pub fn sessions(&self) -> Vec<SessionInfo> {
-        self.core.firmware.sessions(self.id)
+    pub fn sessions(&self) -> Vec<SessionSnapshot> {
+        let sessions = self.core.firmware.sessions(self.id);
+        sessions.iter().map(SessionSnapshot::from).collect()
     }
 
     /// Returns how many resources the function owns.
@@ -135,46 +187,37 @@ impl Function {
         self.core.resources.lock().count(self.id)
     }
 
-    /// Reads the configuration space.
-    pub fn config_read(&self, offset: usize, data: &mut [u8]) {
-        self.config_space.lock().read(offset, data);
-    }
-
-    /// Writes the configuration space; may start a function level reset.
-    pub fn config_write(&self, offset: usize, data: &[u8]) {
-        let effect = self.config_space.lock().write(offset, data);
-        if effect == Effect::FunctionReset {
-            tracing::info!(function = self.id.0, "function level reset");
-            self.config_space.lock().reset();
-            // Section 2: the reset does not wait for CP commands.
-            self.abandon_queues(|class| class != Class::Fp);
-            self.core.send(Event::FunctionReset(self.id));
-        }
-    }
-
-    /// Restores the power-up values of the configuration space and of the MSI-X table.
-    pub(crate) fn reset_config_space(&self) {
-        self.config_space.lock().reset();
-        self.msix_table.lock().fill(0);
+    /// Returns whether the function answers accesses to its BARs: a VF does if its PF has enabled it.
+    pub fn is_visible(&self) -> bool {
+        self.visible.load(Ordering::SeqCst)
     }
 
     /// Reads BAR0.
     pub fn register_read(&self, offset: usize, data: &mut [u8]) {
-        self.registers.lock().read(offset, data);
-        hooks::registers_read(self, offset, data);
+        if self.is_visible() {
+            self.registers.lock().read(offset, data);
+            hooks::registers_read(self, offset, data);
+        } else {
+            data.fill(0xff);
+        }
     }
 
     /// Writes BAR0.
     pub fn register_write(&self, offset: usize, data: &[u8]) {
+        if !self.is_visible() {
+            return;
+        }
+        if (offset..offset + data.len()).contains(&CC) {
+            self.lost_queues.store(false, Ordering::SeqCst);
+        }
         let effect = self.registers.lock().write(offset, data);
         match effect {
             RegisterEffect::None => {}
             RegisterEffect::EnableChanged => self.core.send(Event::Look(self.id)),
             RegisterEffect::SubsystemReset => self.core.send(Event::SubsystemReset(self.id)),
             RegisterEffect::BadAccess => self.violation(None, format!(
-                "function {}: write of {} bytes at offset {offset:#x} of BAR0: registers are accessed in aligned words \
-                 of 4 or 8 bytes",
-                self.id.0,
+                "write of {} bytes at offset {offset:#x} of BAR0: registers are accessed in aligned words of 4 or 8 \
+                 bytes",
                 data.len()
             )),
         }
@@ -182,6 +225,9 @@ impl Function {
 
     /// Reads BAR4.
     pub fn msix_read(&self, offset: usize, data: &mut [u8]) {
+        if !self.is_visible() {
+            return data.fill(0xff);
+        }
         let table = self.msix_table.lock();
         for (i, byte) in data.iter_mut().enumerate() {
             *byte = table.get(offset + i).copied().unwrap_or(0);
@@ -190,14 +236,25 @@ impl Function {
 
     /// Writes BAR4.
     pub fn msix_write(&self, offset: usize, data: &[u8]) {
+        if !self.is_visible() {
+            return;
+        }
         let mut table = self.msix_table.lock();
         for (at, &byte) in (offset..BAR_SIZE).zip(data) {
             table[at] = byte;
         }
     }
 
-    /// Writes BAR2, the doorbells; they read as zero.
+    /// Reads BAR2: doorbells cannot be read back.
+    pub fn doorbell_read(&self, data: &mut [u8]) {
+        data.fill(if self.is_visible() { 0 } else { 0xff });
+    }
+
+    /// Writes BAR2, the doorbells.
     pub fn doorbell_write(&self, offset: usize, data: &[u8]) {
+        if !self.is_visible() {
+            return;
+        }
         let Ok(value) = <[u8; 4]>::try_from(data).map(u32::from_le_bytes) else {
             return self
                 .doorbell_violation(offset, format!("access of {} bytes, not 4", data.len()));
@@ -205,7 +262,7 @@ impl Function {
         let id = (offset / 8) as u16;
         match offset % 8 {
             0 => {
-                self.stats().doorbell_writes_sq.inc();
+                self.counters.doorbell_writes_sq.inc();
                 let sq = self.sq(id);
                 if sq
                     .as_ref()
@@ -214,48 +271,68 @@ impl Function {
                     return;
                 }
                 match sq.map(|sq| sq.ring(value)) {
+                    Some(Ok(())) if !self.memory.is_master() => self.doorbell_violation(
+                        offset,
+                        format!(
+                            "SQ {id}: Bus Master Enable is not set, the command cannot be fetched"
+                        ),
+                    ),
                     Some(Ok(())) => {}
                     Some(Err(error)) => {
                         self.doorbell_violation(offset, format!("SQ {id}: {error}"))
                     }
-                    None => self.doorbell_violation(
-                        offset,
-                        format!("SQ {id} does not exist (value {value})"),
-                    ),
+                    None => {
+                        self.no_queue(offset, format!("SQ {id} does not exist (value {value})"))
+                    }
                 }
             }
             4 => {
-                self.stats().doorbell_writes_cq.inc();
+                self.counters.doorbell_writes_cq.inc();
                 match self.cq(id).map(|cq| cq.ring(value)) {
                     Some(Ok(())) => {}
                     Some(Err(error)) => {
                         self.doorbell_violation(offset, format!("CQ {id}: {error}"))
                     }
-                    None => self.doorbell_violation(
-                        offset,
-                        format!("CQ {id} does not exist (value {value})"),
-                    ),
+                    None => {
+                        self.no_queue(offset, format!("CQ {id} does not exist (value {value})"))
+                    }
                 }
             }
             _ => self.doorbell_violation(offset, "not aligned to 4 bytes".to_owned()),
         }
     }
 
+    /// A doorbell of a queue that is not there: a violation, unless the host cannot know yet.
+    fn no_queue(&self, offset: usize, text: String) {
+        if self.lost_queues.load(Ordering::SeqCst) {
+            self.consequence(format!("doorbell {offset:#x}: {text}"));
+        } else {
+            self.doorbell_violation(offset, text);
+        }
+    }
+
     fn doorbell_violation(&self, offset: usize, text: String) {
         let sq = self.sq((offset / 8) as u16);
-        let text = format!("function {}: doorbell {offset:#x}: {text}", self.id.0);
-        self.violation(sq.as_deref(), text);
+        self.violation(sq.as_deref(), format!("doorbell {offset:#x}: {text}"));
     }
 
     /// Records that the host broke the protocol, on a queue if it has to do with one.
     ///
     /// What follows from a lie of the device is recorded, but not held against the host.
-    pub(crate) fn violation(&self, sq: Option<&Sq>, text: String) {
+    pub(crate) fn violation(&self, sq: Option<&Sq>, text: impl Display) {
         if self.excuse.holds() || sq.is_some_and(|sq| sq.excuse.holds()) {
-            self.stats().consequence(text);
+            self.consequence(text);
         } else {
-            self.stats().violation(text);
+            self.counters.violations.inc();
+            self.stats()
+                .violation(format!("function {}: {text}", self.id.0));
         }
+    }
+
+    fn consequence(&self, text: impl Display) {
+        self.counters.consequences.inc();
+        self.stats()
+            .consequence(format!("function {}: {text}", self.id.0));
     }
 
     /// Returns a submission queue.
@@ -277,7 +354,7 @@ impl Function {
                 .name(name)
                 .spawn(move || function.work(&queue))
             {
-                sq.close(crate::queue::Closing::Teardown);
+                sq.close(Closing::Teardown);
                 return Err(error);
             }
         }
@@ -289,17 +366,14 @@ impl Function {
         while let Some(fetched) = sq.fetch(&self.memory) {
             match fetched {
                 Ok(entry) => self.run(sq, &entry),
-                Err(error) => {
-                    let text = format!("{}: fetch of a command: {error}", self.name(sq));
-                    self.violation(Some(sq), text);
-                }
+                Err(error) => self.ring_violation(sq, "fetch of a command", &error),
             }
             sq.retire();
         }
     }
 
     fn run(&self, sq: &Arc<Sq>, entry: &[u8; crate::queue::SQE_MAX]) {
-        let stats = self.stats();
+        let stats = &self.counters;
         let config = self.config();
         let service_time = match sq.class() {
             Class::Admin => Duration::ZERO,
@@ -318,6 +392,9 @@ impl Function {
             Class::Fp => (&stats.commands_fp, &stats.failed_fp, fast::execute as _),
         };
         commands.inc();
+        if let Some(counter) = self.queue_commands.get(usize::from(sq.id())) {
+            counter.inc();
+        }
         let cqe: Cqe = match hooks::fetched(self, sq, entry) {
             Next::Run => cqe(self, sq, entry),
             Next::Complete(cqe) => cqe,
@@ -339,7 +416,11 @@ impl Function {
     pub(crate) fn post(&self, sq: &Sq, moment: &Moment, mut cqe: Cqe, changes: &Changes) {
         let Some(_permit) = sq.permit() else { return };
         let Some(cq) = self.cq(sq.id()) else {
-            tracing::debug!("{}: completion lost, there is no such CQ", self.name(sq));
+            tracing::debug!(
+                function = self.id.0,
+                "{}: completion lost, there is no such CQ",
+                Self::name(sq)
+            );
             return;
         };
         let entry = &mut cqe.bytes[..cq.entry_size()];
@@ -348,7 +429,7 @@ impl Function {
             entry,
             || sq.head(),
             sq.id(),
-            || self.stats().cq_stalls.inc(),
+            || self.counters.cq_stalls.inc(),
             |entry| {
                 for &(bits, change) in changes {
                     bits.change(entry, change);
@@ -356,7 +437,7 @@ impl Function {
             },
         ) {
             Posted::Written => {
-                self.stats().dma_bytes_written.add(entry.len() as u64);
+                self.counters.dma_bytes_written.add(entry.len() as u64);
                 if let Some(vector) = cq.vector() {
                     for _ in 0..hooks::interrupts(self, moment) {
                         self.send_interrupt(vector);
@@ -364,11 +445,14 @@ impl Function {
                 }
             }
             Posted::Dropped => {
-                tracing::debug!("{}: completion dropped, the queue is gone", self.name(sq))
+                tracing::debug!(
+                    function = self.id.0,
+                    "{}: completion dropped, the queue is gone",
+                    Self::name(sq)
+                )
             }
             Posted::Failed(error) => {
-                let text = format!("{}: write of a completion: {error}", self.name(sq));
-                self.violation(Some(sq), text);
+                self.ring_violation(sq, "write of a completion", &error);
             }
         }
     }
@@ -376,12 +460,12 @@ impl Function {
     /// Sends the message of a vector.
     pub(crate) fn send_interrupt(&self, vector: u16) {
         if self.interrupts.fire(vector) {
-            self.stats().interrupts.inc();
+            self.counters.interrupts.inc();
         }
     }
 
-    fn name(&self, sq: &Sq) -> String {
-        format!("function {}: {} queue {}", self.id.0, sq.class(), sq.id())
+    fn name(sq: &Sq) -> String {
+        format!("{} queue {}", sq.class(), sq.id())
     }
 
     /// Reads host memory for a command of `sq`; `what` says for what.
@@ -398,7 +482,7 @@ impl Function {
         self.memory
             .read(address, buffer)
             .map_err(|error| self.dma_violation(sq, sqe, what, &error))?;
-        self.stats().dma_bytes_read.add(buffer.len() as u64);
+        self.counters.dma_bytes_read.add(buffer.len() as u64);
         Ok(())
     }
 
@@ -417,19 +501,27 @@ impl Function {
         self.memory
             .write(address, data)
             .map_err(|error| self.dma_violation(sq, sqe, what, &error))?;
-        self.stats().dma_bytes_written.add(data.len() as u64);
+        self.counters.dma_bytes_written.add(data.len() as u64);
         Ok(())
     }
 
-    fn dma_violation(
-        &self,
-        sq: &Sq,
-        sqe: &[u8],
-        what: &str,
-        error: &crate::memory::DmaError,
-    ) -> DmaFailed {
+    fn ring_violation(&self, sq: &Sq, what: &str, error: &DmaError) {
+        if error.reason == Refusal::NotMaster {
+            tracing::debug!(function = self.id.0, "{}: {what}: {error}", Self::name(sq));
+        } else {
+            let text = format!("{}: {what}: {error}", Self::name(sq));
+            self.violation(Some(sq), text);
+        }
+    }
+
+    fn dma_violation(&self, sq: &Sq, sqe: &[u8], what: &str, error: &DmaError) -> DmaFailed {
+        if error.reason == Refusal::NotMaster {
+            // A host may take the bus away from a device that it cannot stop otherwise.
+            tracing::debug!(function = self.id.0, "{}: {what}: {error}", Self::name(sq));
+            return DmaFailed;
+        }
         let cid = u16_at(sqe, if sq.class() == Class::Fp { 6 } else { 2 });
-        let text = format!("{}, command {cid}: {what}: {error}", self.name(sq));
+        let text = format!("{}, command {cid}: {what}: {error}", Self::name(sq));
         self.violation(Some(sq), text);
         DmaFailed
     }
@@ -437,11 +529,7 @@ impl Function {
     /// Describes registers, sessions and queues, for people who look for a fault.
     pub fn describe(&self) -> Value {
         let registers = *self.registers.lock();
-        let sessions: Vec<Value> = self
-            .sessions()
-            .iter()
-            .map(|s| json!({ "id": s.id, "needs_renegotiation": s.needs_renegotiation }))
-            .collect();
+        let sessions = self.sessions();
         let queues = self.queues.read();
         let sqs: Vec<Value> = queues
             .sqs
@@ -466,16 +554,5 @@ impl Function {
             "controller_id": self.id.0, "resources": self.resource_count(), "cc": registers.cc,
             "ready": registers.ready, "fatal": registers.fatal, "sessions": sessions, "sqs": sqs, "cqs": cqs,
         })
-    }
-
-    /// Closes queues without waiting: from here on nothing is written for them.
-    pub(crate) fn abandon_queues(&self, which: impl Fn(Class) -> bool) {
-        let queues = self.queues.read();
-        for (id, sq) in queues.sqs.iter().filter(|(_, sq)| which(sq.class())) {
-            if let Some(cq) = queues.cqs.get(id) {
-                cq.close();
-            }
-            sq.abandon();
-        }
     }
 }

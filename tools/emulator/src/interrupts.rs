@@ -10,7 +10,7 @@ use std::io::Write;
 
 use parking_lot::Mutex;
 
-/// MSI-X vectors of a function (section 1).
+/// MSI-X vectors of a function of the device (section 1); a smaller table can be configured.
 pub const VECTORS: usize = 32;
 
 #[derive(Default)]
@@ -51,6 +51,13 @@ impl Interrupts {
     pub fn clear(&self) {
         for slot in &self.vectors {
             *slot.lock() = Vector::default();
+        }
+    }
+
+    /// Forgets pending messages, as a reset of the function does.
+    pub fn forget_pending(&self) {
+        for slot in &self.vectors {
+            slot.lock().pending = false;
         }
     }
 

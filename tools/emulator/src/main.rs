@@ -1,34 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! `azihsm-emulator`: an emulated Azure Integrated HSM for one vfio-user client.
+//! `azihsm-emulator`: an emulated Azure Integrated HSM for vfio-user clients, one for each function.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use azihsm_emulator::config::Config;
 use azihsm_emulator::control_socket;
 use azihsm_emulator::device::{Device, FunctionConfig};
 use azihsm_emulator::faults::chaos::{Chaos, Settings};
 use azihsm_emulator::faults::rule;
 use azihsm_emulator::function::Role;
-use azihsm_emulator::resources::RESOURCES;
-use azihsm_emulator::stats::{Snapshot, Stats};
-use azihsm_emulator::transport::{self, Backend};
+use azihsm_emulator::interrupts::VECTORS;
+use azihsm_emulator::resources::{LAST_CONTROLLER, RESOURCES};
+use azihsm_emulator::stats::{SessionSnapshot, Snapshot, Stats};
 use azihsm_firmware::{Firmware, FunctionId};
 use clap::Parser;
+use parking_lot::Mutex;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 
-mod choice;
+use servers::{Clients, News, Remove};
 
+mod choice;
+mod servers;
+
+/// Resources of a function that stands alone.
+const RESOURCES_ALONE: u8 = 4;
 /// Exit code when the host violated the protocol and `--strict` was given.
 const EXIT_VIOLATIONS: u8 = 3;
 /// How long the firmware may take to tell its sessions for the counters.
@@ -38,18 +43,28 @@ const STATS_PERIOD: Duration = Duration::from_secs(1);
 
 /// Emulates the Azure Integrated HSM as a vfio-user device.
 ///
-/// Serves one client (QEMU with -device vfio-user-pci and shared guest memory) and ends when the client disconnects.
+/// Serves one client (QEMU with -device vfio-user-pci and shared guest memory) and ends when the client disconnects;
+/// with --vfs one client for each function, which may all be one QEMU.
 /// Exit codes: 0 all well, 1 error, 3 the host violated the protocol and --strict was given.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Arguments {
-    /// UNIX socket to make for the vfio-user client
+    /// UNIX socket to make for the vfio-user client; VF i of --vfs gets PATH.vf<i>
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
 
+    /// Serve a PF with SR-IOV and so many VFs, 1 to 64, which have no resources at power-up; 0: one function without
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=i64::from(LAST_CONTROLLER)))]
+    vfs: u16,
+
     /// Resources assigned at power-up; each is one control queue, two fast-path queues and seven bulk keys
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(0..=RESOURCES as i64))]
-    resources: u8,
+    /// [default: 4, and 0 with --vfs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=RESOURCES as i64))]
+    resources: Option<u8>,
+
+    /// Size of the MSI-X table of each function
+    #[arg(long, value_name = "N", default_value_t = VECTORS as u16, value_parser = clap::value_parser!(u16).range(1..=VECTORS as i64))]
+    vectors: u16,
 
     /// End with exit code 3 if the host violated the protocol
     #[arg(long)]
@@ -112,6 +127,18 @@ struct Arguments {
     log: String,
 }
 
+/// What the main thread waits for.
+enum Event {
+    Client(News),
+    Signal(i32),
+}
+
+impl From<News> for Event {
+    fn from(news: News) -> Self {
+        Event::Client(news)
+    }
+}
+
 /// Why the emulator comes to its end.
 enum End {
     Disconnected(Result<()>),
@@ -161,22 +188,18 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         .as_deref()
         .map(|path| start_control(path, &device, snapshots(arguments, &device)));
     let _control = _control.transpose()?;
-    let server = transport::listen(&arguments.socket)?;
-    let _socket = Remove(&arguments.socket);
-
-    let (ended, end) = mpsc::channel();
-    watch_signals(ended.clone())?;
-    let mut backend = Backend::new(Arc::clone(&device), Arc::clone(&device.functions()[0]));
-    thread::Builder::new()
-        .name("vfio-user".to_owned())
-        .spawn(move || {
-            let result = transport::serve(&server, &mut backend);
-            let _ = ended.send(End::Disconnected(result));
-        })?;
+    let (news, events) = mpsc::channel();
+    watch_signals(news.clone())?;
+    let _sockets = servers::start(&device, &arguments.socket, &news)?;
+    let mut clients = Clients::default();
 
     let end = loop {
-        match end.recv_timeout(STATS_PERIOD) {
-            Ok(end) => break end,
+        match events.recv_timeout(STATS_PERIOD) {
+            Ok(Event::Signal(signal)) => break End::Signal(signal),
+            Ok(Event::Client(news)) => match clients.take(news) {
+                Some(result) => break End::Disconnected(result),
+                None => continue,
+            },
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break End::Disconnected(Ok(())),
         }
@@ -202,15 +225,11 @@ fn start_device(
         strict: arguments.strict,
         nssr_clears_enable: arguments.nssr_clears_enable,
         grant: arguments.grant,
+        vectors: arguments.vectors,
         ..Config::default()
     };
-    // Without an SR-IOV capability a driver takes the function for a VF: so it is one, with resources from the start.
-    let function = FunctionConfig {
-        id: FunctionId(1),
-        role: Role::Vf,
-        resources: arguments.resources.into(),
-    };
-    let device = Device::new(config, firmware, Arc::clone(stats), &[function])
+    let functions = functions(arguments)?;
+    let device = Device::new(config, firmware, Arc::clone(stats), &functions)
         .context("cannot start the device")?;
     Ok(Arc::new(device))
 }
@@ -228,6 +247,28 @@ fn arm_faults(arguments: &Arguments, device: &Device) -> Result<()> {
     Ok(())
 }
 
+/// Returns the functions of the device.
+fn functions(arguments: &Arguments) -> Result<Vec<FunctionConfig>> {
+    let function = |id, role, resources| FunctionConfig {
+        id: FunctionId(id),
+        role,
+        resources,
+    };
+    if arguments.vfs == 0 {
+        // Without an SR-IOV capability a driver takes the function for a VF: so it is one, with resources from the
+        // start.
+        let resources = arguments.resources.unwrap_or(RESOURCES_ALONE);
+        return Ok(vec![function(1, Role::Vf, resources.into())]);
+    }
+    if arguments.resources.is_some_and(|resources| resources > 0) {
+        bail!(
+            "--resources: with --vfs no function has resources at power-up, the PF's driver distributes them; leave it out"
+        );
+    }
+    let vfs = (1..=arguments.vfs).map(|id| function(id, Role::Vf, 0));
+    Ok([function(0, Role::Pf, 0)].into_iter().chain(vfs).collect())
+}
+
 /// Returns what takes a snapshot of the counters.
 fn snapshots(
     arguments: &Arguments,
@@ -235,21 +276,19 @@ fn snapshots(
 ) -> impl Fn() -> Snapshot + Send + Sync + use<> {
     let device = Arc::clone(device);
     let firmware = arguments.firmware.to_string();
-    let (insecure, strict) = (arguments.test_key.is_some(), arguments.strict);
-    let last_sessions = AtomicU64::new(0);
+    let insecure = arguments.test_key.is_some();
+    let last = Mutex::new(Vec::new());
     move || {
-        if let Some(sessions) = count_sessions(&device) {
-            last_sessions.store(sessions, Ordering::Relaxed);
+        let mut sessions = last.lock();
+        if let Some(now) = ask_sessions(&device) {
+            *sessions = now;
         }
-        let sessions = last_sessions.load(Ordering::Relaxed);
-        device
-            .stats()
-            .snapshot(sessions, &firmware, insecure, strict)
+        device.snapshot(&sessions, &firmware, insecure)
     }
 }
 
 /// Asks the firmware for its sessions, but does not wait for firmware that hangs.
-fn count_sessions(device: &Arc<Device>) -> Option<u64> {
+fn ask_sessions(device: &Arc<Device>) -> Option<Vec<Vec<SessionSnapshot>>> {
     let (sender, receiver) = mpsc::channel();
     let device = Arc::clone(device);
     thread::Builder::new()
@@ -261,26 +300,26 @@ fn count_sessions(device: &Arc<Device>) -> Option<u64> {
     receiver.recv_timeout(FIRMWARE_PATIENCE).ok()
 }
 
-fn start_control<'a>(
-    path: &'a Path,
+fn start_control(
+    path: &Path,
     device: &Arc<Device>,
     snapshot: impl Fn() -> Snapshot + Send + Sync + 'static,
-) -> Result<Remove<'a>> {
+) -> Result<Remove> {
     let source = control_socket::Source {
         device: Arc::clone(device),
         snapshot: Box::new(snapshot),
     };
     control_socket::serve(path, Arc::new(source))?;
-    Ok(Remove(path))
+    Ok(Remove(path.to_owned()))
 }
 
-fn watch_signals(ended: mpsc::Sender<End>) -> Result<()> {
+fn watch_signals(news: mpsc::Sender<Event>) -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                let _ = ended.send(End::Signal(signal));
+                let _ = news.send(Event::Signal(signal));
             }
         })?;
     Ok(())
@@ -315,11 +354,11 @@ fn finish(arguments: &Arguments, end: End, snapshot: &Snapshot) -> Result<ExitCo
     if !snapshot.internal_errors.is_empty() || snapshot.private_guest_memory {
         return Ok(ExitCode::FAILURE);
     }
-    if snapshot.violations > 0 {
+    if snapshot.counts.violations > 0 {
         let what = if arguments.strict { "error" } else { "note" };
         eprintln!(
             "azihsm-emulator: {what}: the host violated the protocol {} times",
-            snapshot.violations
+            snapshot.counts.violations
         );
         for text in &snapshot.violation_list {
             eprintln!("  {text}");
@@ -329,13 +368,4 @@ fn finish(arguments: &Arguments, end: End, snapshot: &Snapshot) -> Result<ExitCo
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Removes a socket at the end.
-struct Remove<'a>(&'a Path);
-
-impl Drop for Remove<'_> {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.0);
-    }
 }

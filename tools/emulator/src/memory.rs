@@ -3,8 +3,9 @@
 //! Guest memory: the only place that touches it.
 //!
 //! The map holds exactly the regions that the client has mapped and not yet unmapped. An access outside of them, or
-//! against the direction they were mapped for, fails without touching anything, as it would behind an IOMMU. A copy
-//! holds the map's lock, so that nothing is read or written any more once an unmap has been answered.
+//! against the direction they were mapped for, fails without touching anything, as it would behind an IOMMU; so does
+//! any access while the function may not master the bus. A copy holds the map's lock, so that nothing is read or
+//! written any more once an unmap has been answered.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -44,6 +45,9 @@ pub enum Refusal {
     /// The range runs past the end of the address space.
     #[error("the range wraps around")]
     Wraps,
+    /// The function may not master the bus.
+    #[error("Bus Master Enable of the function is not set")]
+    NotMaster,
 }
 
 /// A failure to establish or remove a mapping.
@@ -102,10 +106,27 @@ struct Mapping {
 /// The part of the guest's physical memory that the function may reach.
 #[derive(Default)]
 pub struct GuestMemory {
-    mappings: RwLock<BTreeMap<u64, Mapping>>,
+    bus: RwLock<Bus>,
+}
+
+#[derive(Default)]
+struct Bus {
+    /// Bus Master Enable.
+    master: bool,
+    mappings: BTreeMap<u64, Mapping>,
 }
 
 impl GuestMemory {
+    /// Sets Bus Master Enable; when it is taken away nothing is read or written any more once this returns.
+    pub fn set_master(&self, master: bool) {
+        self.bus.write().master = master;
+    }
+
+    /// Returns Bus Master Enable.
+    pub fn is_master(&self) -> bool {
+        self.bus.read().master
+    }
+
     /// Adds a mapping of `size` bytes at `address`, backed by `file` from `offset` on.
     pub fn map(
         &self,
@@ -131,7 +152,7 @@ impl GuestMemory {
                 });
             }
         }
-        let mut mappings = self.mappings.write();
+        let mappings = &mut self.bus.write().mappings;
         let overlaps = mappings
             .range(..end)
             .next_back()
@@ -169,8 +190,8 @@ impl GuestMemory {
     /// Removes the mappings within `size` bytes from `address`, and returns how many those were.
     pub fn unmap(&self, address: u64, size: u64) -> Result<usize, MapError> {
         let end = address.saturating_add(size);
-        let mut mappings = self.mappings.write();
-        let first = Self::find(&mappings, address).map_or(address, |(start, _)| start);
+        let mappings = &mut self.bus.write().mappings;
+        let first = Self::find(mappings, address).map_or(address, |(start, _)| start);
         let touched: Vec<u64> = mappings
             .range(first..end)
             .map(|(&start, _)| start)
@@ -187,15 +208,15 @@ impl GuestMemory {
 
     /// Removes all mappings.
     pub fn unmap_all(&self) {
-        self.mappings.write().clear();
+        self.bus.write().mappings.clear();
     }
 
     /// Reads `buffer.len()` bytes at `address`.
     pub fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), DmaError> {
         let len = buffer.len();
-        let mappings = self.mappings.read();
-        Self::check(&mappings, address, len, false)?;
-        Self::for_each_part(&mappings, address, len, |region, offset, range| {
+        let bus = self.bus.read();
+        Self::check(&bus, address, len, false)?;
+        Self::for_each_part(&bus.mappings, address, len, |region, offset, range| {
             region
                 .as_volatile_slice()
                 .read_slice(&mut buffer[range], offset)
@@ -204,24 +225,30 @@ impl GuestMemory {
 
     /// Writes `data` at `address`.
     pub fn write(&self, address: u64, data: &[u8]) -> Result<(), DmaError> {
-        let mappings = self.mappings.read();
-        Self::check(&mappings, address, data.len(), true)?;
-        Self::for_each_part(&mappings, address, data.len(), |region, offset, range| {
-            region.as_volatile_slice().write_slice(&data[range], offset)
-        })
+        let bus = self.bus.read();
+        Self::check(&bus, address, data.len(), true)?;
+        Self::for_each_part(
+            &bus.mappings,
+            address,
+            data.len(),
+            |region, offset, range| region.as_volatile_slice().write_slice(&data[range], offset),
+        )
     }
 
     /// Writes an entry so that its last two bytes, at an even address, become visible after all others.
     pub fn write_entry(&self, address: u64, entry: &[u8]) -> Result<(), DmaError> {
         let (body, last) = entry.split_at(entry.len() - 2);
         let last_address = address.wrapping_add(body.len() as u64);
-        let mappings = self.mappings.read();
-        Self::check(&mappings, address, entry.len(), true)?;
-        Self::for_each_part(&mappings, address, body.len(), |region, offset, range| {
-            region.as_volatile_slice().write_slice(&body[range], offset)
-        })?;
+        let bus = self.bus.read();
+        Self::check(&bus, address, entry.len(), true)?;
         Self::for_each_part(
-            &mappings,
+            &bus.mappings,
+            address,
+            body.len(),
+            |region, offset, range| region.as_volatile_slice().write_slice(&body[range], offset),
+        )?;
+        Self::for_each_part(
+            &bus.mappings,
             last_address,
             last.len(),
             |region, offset, range| {
@@ -243,12 +270,7 @@ impl GuestMemory {
     }
 
     /// Checks a whole transfer before any of it is done.
-    fn check(
-        mappings: &BTreeMap<u64, Mapping>,
-        address: u64,
-        len: usize,
-        write: bool,
-    ) -> Result<(), DmaError> {
+    fn check(bus: &Bus, address: u64, len: usize, write: bool) -> Result<(), DmaError> {
         let refuse = |reason| DmaError {
             write,
             address,
@@ -258,10 +280,13 @@ impl GuestMemory {
         let end = address
             .checked_add(len as u64)
             .ok_or_else(|| refuse(Refusal::Wraps))?;
+        if !bus.master {
+            return Err(refuse(Refusal::NotMaster));
+        }
         let mut at = address;
         while at < end {
             let (start, mapping) =
-                Self::find(mappings, at).ok_or_else(|| refuse(Refusal::Unmapped(at)))?;
+                Self::find(&bus.mappings, at).ok_or_else(|| refuse(Refusal::Unmapped(at)))?;
             if !(if write {
                 mapping.writable
             } else {
@@ -319,13 +344,19 @@ mod tests {
         file
     }
 
+    fn memory() -> GuestMemory {
+        let memory = GuestMemory::default();
+        memory.set_master(true);
+        memory
+    }
+
     fn reason(result: Result<(), DmaError>) -> Refusal {
         result.expect_err("refused").reason
     }
 
     #[test]
     fn outside_of_mappings() {
-        let memory = GuestMemory::default();
+        let memory = memory();
         assert_eq!(
             reason(memory.read(0x1000, &mut [0; 4])),
             Refusal::Unmapped(0x1000)
@@ -351,8 +382,25 @@ mod tests {
     }
 
     #[test]
+    fn only_a_bus_master_transfers() {
+        let memory = memory();
+        memory
+            .map(0x1000, 0x1000, true, true, Some((file(0x1000), 0)))
+            .expect("map");
+        memory.set_master(false);
+        assert_eq!(reason(memory.read(0x1000, &mut [0; 4])), Refusal::NotMaster);
+        assert_eq!(reason(memory.write(0x1000, &[0; 4])), Refusal::NotMaster);
+        assert_eq!(
+            reason(memory.write_entry(0x1000, &[0; 16])),
+            Refusal::NotMaster
+        );
+        memory.set_master(true);
+        assert_eq!(memory.read(0x1000, &mut [0; 4]), Ok(()));
+    }
+
+    #[test]
     fn a_refused_write_changes_nothing() {
-        let memory = GuestMemory::default();
+        let memory = memory();
         let backing = file(0x1000);
         memory
             .map(
@@ -371,7 +419,7 @@ mod tests {
 
     #[test]
     fn directions() {
-        let memory = GuestMemory::default();
+        let memory = memory();
         memory
             .map(0x1000, 0x1000, true, false, Some((file(0x1000), 0)))
             .expect("map");
@@ -402,7 +450,7 @@ mod tests {
 
     #[test]
     fn across_neighbours_and_file_offsets() {
-        let memory = GuestMemory::default();
+        let memory = memory();
         let backing = file(0x3000);
         backing
             .write_all_at(b"page two", 0x2000 - 4)
@@ -428,7 +476,7 @@ mod tests {
 
     #[test]
     fn entries_end_at_any_mapping_boundary() {
-        let memory = GuestMemory::default();
+        let memory = memory();
         let backing = file(0x2000);
         for page in [0, 0x1000] {
             let file = backing.try_clone().expect("clone");
@@ -447,7 +495,7 @@ mod tests {
 
     #[test]
     fn bad_mappings() {
-        let memory = GuestMemory::default();
+        let memory = memory();
         memory
             .map(0x2000, 0x1000, true, true, Some((file(0x1000), 0)))
             .expect("map");

@@ -2,7 +2,9 @@
 
 //! PCI configuration space of one function (section 1).
 
-use crate::fields::put;
+use crate::fields::{put, u16_at};
+use crate::interrupts::VECTORS;
+use crate::sriov::{self, Vfs};
 
 /// Size of the configuration space.
 pub const CONFIG_SIZE: usize = 4096;
@@ -14,6 +16,8 @@ pub const VENDOR: u16 = 0x1414;
 /// Device id, for PF and VF.
 pub const DEVICE: u16 = 0xc003;
 
+const COMMAND: usize = 0x04;
+const COMMAND_MASTER: u16 = 1 << 2;
 const BAR0: usize = 0x10;
 const CAPABILITIES: usize = 0x34;
 const PM: usize = 0x40;
@@ -33,6 +37,29 @@ pub enum Effect {
     None,
     /// A function level reset.
     FunctionReset,
+    /// Nothing, since the write is not allowed at this moment; says why.
+    Refused(&'static str),
+}
+
+/// What makes the configuration spaces of functions differ.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Device serial number.
+    pub serial: u64,
+    /// Size of the MSI-X table.
+    pub vectors: u16,
+    /// TotalVFs of a PF; 0 for a function without SR-IOV capability.
+    pub vfs: u16,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Shape {
+            serial: 0,
+            vectors: VECTORS as u16,
+            vfs: 0,
+        }
+    }
 }
 
 /// The configuration space with its write masks.
@@ -42,17 +69,17 @@ pub struct ConfigSpace {
     writable: Box<[u8; CONFIG_SIZE]>,
     /// Bits that a write of 1 clears.
     write_clears: Box<[u8; CONFIG_SIZE]>,
-    serial: u64,
+    shape: Shape,
 }
 
 impl ConfigSpace {
-    /// Creates the space with power-up values; `serial` is the device serial number.
-    pub fn new(serial: u64) -> Self {
+    /// Creates the space with power-up values.
+    pub fn new(shape: Shape) -> Self {
         let mut space = ConfigSpace {
             bytes: Box::new([0; CONFIG_SIZE]),
             writable: Box::new([0; CONFIG_SIZE]),
             write_clears: Box::new([0; CONFIG_SIZE]),
-            serial,
+            shape,
         };
         space.reset();
         space
@@ -68,6 +95,23 @@ impl ConfigSpace {
         self.msix();
         self.pcie();
         self.device_serial();
+        if self.shape.vfs > 0 {
+            sriov::lay_out(&mut self.bytes[..], &mut self.writable[..], self.shape.vfs);
+        }
+    }
+
+    /// Returns whether the function may master the bus: transfer data and send interrupts.
+    pub fn bus_master(&self) -> bool {
+        u16_at(&self.bytes[..], COMMAND) & COMMAND_MASTER != 0
+    }
+
+    /// Returns which VFs are enabled.
+    pub fn vfs(&self) -> Vfs {
+        if self.shape.vfs > 0 {
+            sriov::vfs(&self.bytes[..])
+        } else {
+            Vfs::default()
+        }
     }
 
     /// Reads `data.len()` bytes at `offset`; what lies outside reads as zero.
@@ -79,6 +123,7 @@ impl ConfigSpace {
 
     /// Writes `data` at `offset` through the write masks.
     pub fn write(&mut self, offset: usize, data: &[u8]) -> Effect {
+        let before = (self.shape.vfs > 0).then(|| self.bytes.clone());
         for (at, &value) in (offset..CONFIG_SIZE).zip(data) {
             let kept = self.bytes[at] & !self.writable[at];
             self.bytes[at] =
@@ -88,10 +133,13 @@ impl ConfigSpace {
         let flr_byte = DEVCTL + 1;
         let asks_reset = (offset..offset + data.len()).contains(&flr_byte)
             && data[flr_byte - offset] & DEVCTL_FLR.to_le_bytes()[1] != 0;
-        if asks_reset {
-            Effect::FunctionReset
-        } else {
-            Effect::None
+        let refused = before.and_then(|before| {
+            sriov::written(&before[..], &mut self.bytes[..], &mut self.writable[..])
+        });
+        match (asks_reset, refused) {
+            (true, _) => Effect::FunctionReset,
+            (false, Some(why)) => Effect::Refused(why),
+            (false, None) => Effect::None,
         }
     }
 
@@ -107,7 +155,7 @@ impl ConfigSpace {
         self.set(0x00, &VENDOR.to_le_bytes());
         self.set(0x02, &DEVICE.to_le_bytes());
         // Memory space, bus master, parity error response, SERR#, INTx disable.
-        self.allow(0x04, &0x0546u16.to_le_bytes());
+        self.allow(COMMAND, &0x0546u16.to_le_bytes());
         // Capabilities list.
         self.set(0x06, &0x0010u16.to_le_bytes());
         put(&mut self.write_clears[..], 0x06, &0xf900u16.to_le_bytes());
@@ -139,7 +187,7 @@ impl ConfigSpace {
 
     fn msix(&mut self) {
         self.set(MSIX, &[0x11, PCIE as u8]);
-        let last_vector = crate::interrupts::VECTORS as u16 - 1;
+        let last_vector = self.shape.vectors - 1;
         self.set(MSIX + 2, &last_vector.to_le_bytes());
         // Enable and function mask.
         self.allow(MSIX + 2, &0xc000u16.to_le_bytes());
@@ -174,9 +222,14 @@ impl ConfigSpace {
     }
 
     fn device_serial(&mut self) {
-        // Version 1, end of the list.
-        self.set(DEVICE_SERIAL, &0x0001_0003u32.to_le_bytes());
-        let serial = self.serial;
+        let next = if self.shape.vfs > 0 {
+            sriov::OFFSET as u32
+        } else {
+            0
+        };
+        // Version 1.
+        self.set(DEVICE_SERIAL, &(0x0001_0003 | (next << 20)).to_le_bytes());
+        let serial = self.shape.serial;
         self.set(DEVICE_SERIAL + 4, &serial.to_le_bytes());
     }
 }
@@ -193,7 +246,10 @@ mod tests {
 
     #[test]
     fn identity() {
-        let space = ConfigSpace::new(0x1122_3344_5566_7788);
+        let space = ConfigSpace::new(Shape {
+            serial: 0x1122_3344_5566_7788,
+            ..Shape::default()
+        });
         assert_eq!(dword(&space, 0), 0xc003_1414);
         assert_eq!(dword(&space, 0x100), 0x0001_0003);
         assert_eq!(dword(&space, 0x104), 0x5566_7788);
@@ -202,7 +258,7 @@ mod tests {
 
     #[test]
     fn bars_size_as_4_kib() {
-        let mut space = ConfigSpace::new(0);
+        let mut space = ConfigSpace::new(Shape::default());
         for bar in [0x10, 0x18, 0x20] {
             space.write(bar, &[0xff; 8]);
             assert_eq!(dword(&space, bar), 0xffff_f004);
@@ -212,7 +268,7 @@ mod tests {
 
     #[test]
     fn capability_chain() {
-        let space = ConfigSpace::new(0);
+        let space = ConfigSpace::new(Shape::default());
         let mut seen = Vec::new();
         let mut at = dword(&space, CAPABILITIES) as usize & 0xff;
         while at != 0 {
@@ -228,7 +284,7 @@ mod tests {
 
     #[test]
     fn flr_bit_is_seen_in_any_access_size_and_reads_zero() {
-        let mut space = ConfigSpace::new(0);
+        let mut space = ConfigSpace::new(Shape::default());
         assert_eq!(
             space.write(DEVCTL, &0x8000u16.to_le_bytes()),
             Effect::FunctionReset
@@ -244,7 +300,7 @@ mod tests {
 
     #[test]
     fn read_only_stays() {
-        let mut space = ConfigSpace::new(0);
+        let mut space = ConfigSpace::new(Shape::default());
         space.write(0, &[0xff; 4]);
         space.write(0x34, &[0xff]);
         assert_eq!(dword(&space, 0), 0xc003_1414);

@@ -12,6 +12,9 @@ use crate::memory::{DmaError, GuestMemory};
 /// Largest entry of any queue.
 pub const SQE_MAX: usize = 128;
 
+/// Queue ids go from 0 to one less.
+pub const QUEUE_IDS: usize = 386;
+
 /// Class of a queue (section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

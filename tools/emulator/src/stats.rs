@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Counters of what the device did, and the list of protocol violations by the host.
+//! Counters of what the device did, by function, and the list of protocol violations by the host.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::ops::AddAssign;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use azihsm_firmware::SessionInfo;
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -35,31 +38,67 @@ impl Counter {
     }
 }
 
-/// What the device counts; the names are those of the JSON output.
+macro_rules! counters {
+    ($($name:ident),+ $(,)?) => {
+        /// What a function counts; the names are those of the JSON output.
+        #[derive(Debug, Default)]
+        #[allow(
+            missing_docs,
+            reason = "documented once, with the JSON output in README.md"
+        )]
+        pub struct Counters {
+            $(pub $name: Counter,)+
+        }
+
+        impl Counters {
+            /// Returns the values.
+            pub fn read(&self) -> Counts {
+                Counts { $($name: self.$name.get(),)+ }
+            }
+        }
+
+        /// Values of [`Counters`].
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+        #[allow(
+            missing_docs,
+            reason = "documented once, with the JSON output in README.md"
+        )]
+        pub struct Counts {
+            $(pub $name: u64,)+
+        }
+
+        impl AddAssign for Counts {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$name += other.$name;)+
+            }
+        }
+    };
+}
+
+counters! {
+    commands_admin,
+    commands_cp,
+    commands_fp,
+    failed_admin,
+    failed_cp,
+    failed_fp,
+    doorbell_writes_sq,
+    doorbell_writes_cq,
+    interrupts,
+    cq_stalls,
+    dma_bytes_read,
+    dma_bytes_written,
+    enables,
+    disables,
+    subsystem_resets,
+    function_resets,
+    violations,
+    consequences,
+}
+
+/// What the whole device records: everything that needs words.
 #[derive(Debug, Default)]
-#[allow(
-    missing_docs,
-    reason = "documented once, with the JSON output in README.md"
-)]
 pub struct Stats {
-    pub commands_admin: Counter,
-    pub commands_cp: Counter,
-    pub commands_fp: Counter,
-    pub failed_admin: Counter,
-    pub failed_cp: Counter,
-    pub failed_fp: Counter,
-    pub doorbell_writes_sq: Counter,
-    pub doorbell_writes_cq: Counter,
-    pub interrupts: Counter,
-    pub cq_stalls: Counter,
-    pub dma_bytes_read: Counter,
-    pub dma_bytes_written: Counter,
-    pub enables: Counter,
-    pub disables: Counter,
-    pub subsystem_resets: Counter,
-    pub function_resets: Counter,
-    pub violations: Counter,
-    pub consequences: Counter,
     violation_list: Mutex<Vec<String>>,
     consequence_list: Mutex<Vec<String>>,
     internal_errors: Mutex<Vec<String>>,
@@ -73,49 +112,68 @@ pub struct Stats {
     reason = "documented once, with the JSON output in README.md"
 )]
 pub struct Snapshot {
-    pub commands_admin: u64,
-    pub commands_cp: u64,
-    pub commands_fp: u64,
-    pub failed_admin: u64,
-    pub failed_cp: u64,
-    pub failed_fp: u64,
-    pub doorbell_writes_sq: u64,
-    pub doorbell_writes_cq: u64,
-    pub interrupts: u64,
-    pub cq_stalls: u64,
-    pub dma_bytes_read: u64,
-    pub dma_bytes_written: u64,
-    pub enables: u64,
-    pub disables: u64,
-    pub subsystem_resets: u64,
-    pub function_resets: u64,
+    /// The sums over all functions.
+    #[serde(flatten)]
+    pub counts: Counts,
     pub sessions: u64,
-    pub violations: u64,
     pub violation_list: Vec<String>,
-    pub consequences: u64,
     pub consequence_list: Vec<String>,
     pub internal_errors: Vec<String>,
     pub private_guest_memory: bool,
     pub firmware: String,
     pub insecure_test_key: bool,
     pub strict: bool,
+    pub functions: Vec<FunctionSnapshot>,
+}
+
+/// The part of the JSON output that is about one function.
+#[derive(Clone, Debug, Serialize)]
+#[allow(
+    missing_docs,
+    reason = "documented once, with the JSON output in README.md"
+)]
+pub struct FunctionSnapshot {
+    pub controller_id: u16,
+    pub resources: usize,
+    pub sessions: Vec<SessionSnapshot>,
+    #[serde(flatten)]
+    pub counts: Counts,
+    pub queues: BTreeMap<u16, u64>,
+}
+
+/// A session in the JSON output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(
+    missing_docs,
+    reason = "documented once, with the JSON output in README.md"
+)]
+pub struct SessionSnapshot {
+    pub id: u16,
+    pub needs_renegotiation: bool,
+}
+
+impl From<&SessionInfo> for SessionSnapshot {
+    fn from(session: &SessionInfo) -> Self {
+        SessionSnapshot {
+            id: session.id,
+            needs_renegotiation: session.needs_renegotiation,
+        }
+    }
 }
 
 impl Stats {
-    /// Records that the host broke the protocol.
-    pub fn violation(&self, text: String) {
+    /// Describes a violation of the protocol by the host; who counts them is the function.
+    pub(crate) fn violation(&self, text: String) {
         tracing::warn!("violation: {text}");
-        self.violations.inc();
         let mut list = self.violation_list.lock();
         if list.len() < VIOLATION_LIST_MAX {
             list.push(text);
         }
     }
 
-    /// Records that the host did what it should not because the device had lied to it.
-    pub fn consequence(&self, text: String) {
+    /// Describes what the host did wrong because the device had lied to it; who counts them is the function.
+    pub(crate) fn consequence(&self, text: String) {
         tracing::info!("consequence of a fault: {text}");
-        self.consequences.inc();
         let mut list = self.consequence_list.lock();
         if list.len() < VIOLATION_LIST_MAX {
             list.push(text);
@@ -127,6 +185,11 @@ impl Stats {
         self.violation_list.lock().clone()
     }
 
+    /// Returns the descriptions of the consequences so far.
+    pub fn consequence_list(&self) -> Vec<String> {
+        self.consequence_list.lock().clone()
+    }
+
     /// Records a failure of the emulator or its firmware, never the host's fault.
     pub fn internal_error(&self, text: String) {
         tracing::error!("internal error: {text}");
@@ -134,6 +197,11 @@ impl Stats {
         if list.len() < VIOLATION_LIST_MAX {
             list.push(text);
         }
+    }
+
+    /// Returns the descriptions of the failures so far.
+    pub fn internal_errors(&self) -> Vec<String> {
+        self.internal_errors.lock().clone()
     }
 
     /// Returns whether the emulator or its firmware failed.
@@ -155,44 +223,6 @@ impl Stats {
     /// Returns whether guest memory seems to be a private mapping.
     pub fn has_private_memory(&self) -> bool {
         self.private_memory.load(Relaxed)
-    }
-
-    /// Takes a snapshot; what the counters do not know is filled in by the caller.
-    pub fn snapshot(
-        &self,
-        sessions: u64,
-        firmware: &str,
-        insecure_test_key: bool,
-        strict: bool,
-    ) -> Snapshot {
-        Snapshot {
-            commands_admin: self.commands_admin.get(),
-            commands_cp: self.commands_cp.get(),
-            commands_fp: self.commands_fp.get(),
-            failed_admin: self.failed_admin.get(),
-            failed_cp: self.failed_cp.get(),
-            failed_fp: self.failed_fp.get(),
-            doorbell_writes_sq: self.doorbell_writes_sq.get(),
-            doorbell_writes_cq: self.doorbell_writes_cq.get(),
-            interrupts: self.interrupts.get(),
-            cq_stalls: self.cq_stalls.get(),
-            dma_bytes_read: self.dma_bytes_read.get(),
-            dma_bytes_written: self.dma_bytes_written.get(),
-            enables: self.enables.get(),
-            disables: self.disables.get(),
-            subsystem_resets: self.subsystem_resets.get(),
-            function_resets: self.function_resets.get(),
-            sessions,
-            violations: self.violations.get(),
-            violation_list: self.violation_list(),
-            consequences: self.consequences.get(),
-            consequence_list: self.consequence_list.lock().clone(),
-            internal_errors: self.internal_errors.lock().clone(),
-            private_guest_memory: self.has_private_memory(),
-            firmware: firmware.to_owned(),
-            insecure_test_key,
-            strict,
-        }
     }
 }
 

@@ -21,7 +21,6 @@ use vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, Server, ServerBackend, Serv
 
 use crate::device::Device;
 use crate::function::Function;
-use crate::interrupts::VECTORS;
 use crate::pci::{BAR_SIZE, CONFIG_SIZE};
 
 /// Makes the socket and returns the server behind it; clients can connect when this returns.
@@ -29,7 +28,7 @@ use crate::pci::{BAR_SIZE, CONFIG_SIZE};
 /// # Errors
 ///
 /// The socket cannot be made, for instance because there is a file of that name.
-pub fn listen(path: &Path) -> Result<Server> {
+pub fn listen(path: &Path, vectors: u16) -> Result<Server> {
     if path.exists() {
         bail!(
             "{} exists already: another emulator may be listening there (choose another path); if none is, a previous \
@@ -46,7 +45,7 @@ pub fn listen(path: &Path) -> Result<Server> {
     Ok(Server::from_owned_fd(
         listener.into(),
         true,
-        irqs(),
+        irqs(vectors),
         regions(),
     ))
 }
@@ -87,7 +86,7 @@ fn is_disconnect(error: &vfio_user::Error) -> bool {
     )
 }
 
-fn irqs() -> Vec<IrqInfo> {
+fn irqs(vectors: u16) -> Vec<IrqInfo> {
     (0..VFIO_PCI_NUM_IRQS)
         .map(|index| {
             let msix = index == VFIO_PCI_MSIX_IRQ_INDEX;
@@ -98,7 +97,7 @@ fn irqs() -> Vec<IrqInfo> {
                 } else {
                     0
                 },
-                count: if msix { VECTORS as u32 } else { 0 },
+                count: if msix { vectors.into() } else { 0 },
             }
         })
         .collect()
@@ -142,12 +141,27 @@ fn regions() -> Vec<ServerRegion> {
 pub struct Backend {
     device: Arc<Device>,
     function: Arc<Function>,
+    connected: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Backend {
-    /// Serves `function` of `device`.
-    pub fn new(device: Arc<Device>, function: Arc<Function>) -> Self {
-        Backend { device, function }
+    /// Serves `function` of `device`; `connected` is called when the client first looks at it.
+    pub fn new(
+        device: Arc<Device>,
+        function: Arc<Function>,
+        connected: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        Backend {
+            device,
+            function,
+            connected: Some(Box::new(connected)),
+        }
+    }
+
+    fn seen(&mut self) {
+        if let Some(connected) = self.connected.take() {
+            connected();
+        }
     }
 }
 
@@ -165,18 +179,20 @@ fn checked(region: u32, offset: u64, len: usize) -> io::Result<usize> {
 
 impl ServerBackend for Backend {
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        self.seen();
         let offset = checked(region, offset, data.len())?;
         match region {
             VFIO_PCI_BAR0_REGION_INDEX => self.function.register_read(offset, data),
             VFIO_PCI_BAR4_REGION_INDEX => self.function.msix_read(offset, data),
             VFIO_PCI_CONFIG_REGION_INDEX => self.function.config_read(offset, data),
-            // Doorbells cannot be read back.
+            VFIO_PCI_BAR2_REGION_INDEX => self.function.doorbell_read(data),
             _ => data.fill(0),
         }
         Ok(())
     }
 
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.seen();
         let offset = checked(region, offset, data.len())?;
         match region {
             VFIO_PCI_BAR0_REGION_INDEX => self.function.register_write(offset, data),
@@ -231,8 +247,8 @@ impl ServerBackend for Backend {
     }
 
     fn reset(&mut self) -> io::Result<()> {
-        tracing::info!("reset by the client");
-        self.device.power_cycle()
+        tracing::info!(function = self.function.id().0, "reset by the client");
+        self.device.reset(&self.function)
     }
 
     fn set_irqs(
@@ -258,7 +274,7 @@ impl ServerBackend for Backend {
         }
         let end = start
             .checked_add(count)
-            .filter(|&end| end as usize <= VECTORS);
+            .filter(|&end| end <= self.function.config().vectors.into());
         let end = end.ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, "no such interrupt vector")
         })?;
@@ -270,7 +286,7 @@ impl ServerBackend for Backend {
                 None
             };
             if self.function.interrupts.set(vector as usize, event) {
-                self.function.stats().interrupts.inc();
+                self.function.counters().interrupts.inc();
             }
         }
         Ok(())

@@ -54,7 +54,9 @@ impl Emulator {
             assert!(Instant::now() < limit, "the emulator does not end");
             thread::sleep(Duration::from_millis(2));
         }
-        assert!(!self.path("socket").exists(), "the socket is removed");
+        for socket in ["socket", "socket.vf0", "socket.vf1"] {
+            assert!(!self.path(socket).exists(), "{socket} is removed");
+        }
         assert!(
             !self.path("control").exists(),
             "the control socket is removed"
@@ -142,6 +144,8 @@ fn a_client_enables_and_identifies() {
     client
         .set_irqs(MSIX, SET_EVENTS, 0, 1, &[theirs.as_raw_fd()])
         .unwrap();
+    // Memory Space Enable, Bus Master Enable.
+    set_config(&mut client, 4, 6);
     client
         .region_write(0, 0x24, &0x000f_000fu32.to_le_bytes())
         .unwrap();
@@ -184,6 +188,65 @@ fn a_client_enables_and_identifies() {
     assert_eq!(stats["strict"], true);
     assert_eq!(stats["firmware"], "model");
     assert_eq!(stats["insecure_test_key"], false);
+}
+
+/// Writes two bytes of the configuration space.
+fn set_config(client: &mut Client, offset: u64, value: u16) {
+    client
+        .region_write(CONFIG_REGION, offset, &value.to_le_bytes())
+        .unwrap();
+}
+
+#[test]
+fn a_pf_and_its_vfs() {
+    let emulator = Emulator::start(&["--strict", "--vfs", "2", "--vectors", "17"]);
+    let mut pf = emulator.connect();
+    let [mut vf0, mut vf1] =
+        ["socket.vf0", "socket.vf1"].map(|name| Client::new(&emulator.path(name)).unwrap());
+    assert!(!emulator.path("socket.vf2").exists());
+    assert_eq!(pf.get_irq_info(MSIX).unwrap().count, 17);
+    let mut capability = [0; 4];
+    for (client, expected) in [(&mut pf, 0x10), (&mut vf0, 0), (&mut vf1, 0)] {
+        client
+            .region_read(CONFIG_REGION, 0x140, &mut capability)
+            .unwrap();
+        assert_eq!(capability[0], expected);
+    }
+    assert_eq!(reg(&mut pf, 8), 0x0001_0400);
+    assert_eq!(reg(&mut vf1, 8), u32::MAX);
+    // NumVFs, VF Enable and VF Memory Space Enable.
+    set_config(&mut pf, 0x150, 2);
+    set_config(&mut pf, 0x148, 9);
+    assert_eq!(reg(&mut vf0, 8), 0x0001_0400);
+    assert_eq!(reg(&mut vf1, 8), 0x0001_0400);
+    // Each VF is enabled by itself.
+    vf1.region_write(0, 0x14, &1u32.to_le_bytes()).unwrap();
+    let limit = Instant::now() + LIMIT;
+    while reg(&mut vf1, 0x1c) != 1 {
+        assert!(Instant::now() < limit, "not ready");
+    }
+    assert_eq!((reg(&mut pf, 0x1c), reg(&mut vf0, 0x1c)), (0, 0));
+    // A VF's client may go, the others stay.
+    drop(vf0);
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(reg(&mut vf1, 0x1c), 1);
+    pf.reset().unwrap();
+    assert_eq!(reg(&mut vf1, 0x1c), u32::MAX);
+    drop(pf);
+    let (code, error, stats) = emulator.finish();
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(stats["enables"], 1);
+}
+
+#[test]
+fn vfs_have_no_resources_at_power_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = fails(&folder, &["--vfs", "1", "--resources", "4"]);
+    assert!(error.contains("leave it out"), "{error}");
+    let error = fails(&folder, &["--vfs", "65"]);
+    assert!(error.contains("0..=64"), "{error}");
+    let error = fails(&folder, &["--vectors", "0"]);
+    assert!(error.contains("1..=32"), "{error}");
 }
 
 #[test]

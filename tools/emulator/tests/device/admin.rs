@@ -36,7 +36,7 @@ fn identify() {
         data[102..].iter().all(|&b| b == 0xee),
         "only 102 bytes are written"
     );
-    assert_eq!(host.device.stats().dma_bytes_written.get(), 102 + 16);
+    assert_eq!(host.function.counters().dma_bytes_written.get(), 102 + 16);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn unknown_opcodes() {
             "opcode {opcode:#x}"
         );
     }
-    assert_eq!(host.device.stats().failed_admin.get(), 9);
+    assert_eq!(host.function.counters().failed_admin.get(), 9);
 }
 
 #[test]
@@ -144,6 +144,26 @@ fn vectors_belong_to_classes() {
         host.admin(CREATE_CQ, page, &[queue(257, 3), 1 | 3 << 16]).0,
         0
     );
+}
+
+#[test]
+fn a_vector_past_the_table_is_a_violation() {
+    let config = azihsm_emulator::config::Config {
+        vectors: 17,
+        ..crate::host::quick()
+    };
+    let (mut host, _) = Host::with(config, 2);
+    host.enable();
+    let page = host.page(1);
+    assert_eq!(host.config16(0x52) & 0x7ff, 16);
+    let mut create = |id, vector: u32| {
+        host.admin(CREATE_CQ, page, &[queue(id, 3), 3 | vector << 16])
+            .0
+    };
+    assert_eq!((create(256, 16), create(257, 17)), (0, 0));
+    let violations = host.violations();
+    assert_eq!(violations.len(), 1, "{violations:?}");
+    assert!(violations[0].contains("CQ 257 with vector 17"));
 }
 
 #[test]
@@ -231,7 +251,9 @@ fn a_completion_without_its_queue_is_lost() {
         0
     );
     host.doorbell(16, 1);
-    crate::host::eventually("command", || host.device.stats().commands_cp.get() == 1);
+    crate::host::eventually("command", || {
+        host.function.counters().commands_cp.get() == 1
+    });
     assert_eq!(host.admin(DELETE_SQ, 0, &[2]).0, 0);
     assert_eq!(host.read(page, 64), [0; 64]);
 }
@@ -242,6 +264,8 @@ fn every_completion_interrupts_on_vector_0() {
     for _ in 0..5 {
         host.admin(GET_FEATURES, 0, &[7]);
     }
-    crate::host::eventually("5 interrupts", || host.device.stats().interrupts.get() == 5);
+    crate::host::eventually("5 interrupts", || {
+        host.function.counters().interrupts.get() == 5
+    });
     assert_eq!(host.interrupts(0), 5);
 }

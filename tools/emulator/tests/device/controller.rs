@@ -73,7 +73,7 @@ fn rdy_follows_en_after_a_delay() {
             StateChange::Enable
         ]
     );
-    let stats = host.device.stats();
+    let stats = host.function.counters();
     assert_eq!((stats.enables.get(), stats.disables.get()), (2, 1));
 }
 
@@ -89,8 +89,8 @@ fn en_toggled_faster_than_the_firmware_looks_is_no_change() {
     host.wait_ready(true);
     thread::sleep(QUIET);
     assert_eq!(host.reg(CSTS), 1);
-    assert_eq!(host.device.stats().enables.get(), 1);
-    assert_eq!(host.device.stats().disables.get(), 0);
+    assert_eq!(host.function.counters().enables.get(), 1);
+    assert_eq!(host.function.counters().disables.get(), 0);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn disable_drops_a_completion_stalled_in_a_full_queue() {
     host.submit(&mut cp, &sqe);
     super::host::eventually("first completion", || host.peek(&cp).is_some());
     host.submit(&mut cp, &sqe);
-    super::host::eventually("stall", || host.device.stats().cq_stalls.get() == 1);
+    super::host::eventually("stall", || host.function.counters().cq_stalls.get() == 1);
     host.disable();
 }
 
@@ -232,8 +232,10 @@ fn function_level_reset_does_not_wait_for_control_commands() {
     firmware.await_waiting(&[1]);
     flr(&host);
     host.wait_ready(false);
-    super::host::eventually("registers", || host.reg(CC) == 0 && host.reg(0x24) == 0);
-    assert_eq!(firmware.changes().last(), Some(&StateChange::Flr));
+    assert_eq!((host.reg(CC), host.reg(0x24)), (0, 0), "at once");
+    super::host::eventually("end of the reset", || {
+        firmware.changes().last() == Some(&StateChange::Flr)
+    });
     assert_eq!(
         host.function.resource_count(),
         2,
@@ -258,7 +260,7 @@ fn power_cycle_returns_to_the_initial_state() {
     host.write(buffers, &[HOLD, 1]);
     host.submit(&mut cp, &Cp::new(7, buffers, 2, buffers + 4096).0);
     firmware.await_waiting(&[1]);
-    host.device.power_cycle().unwrap();
+    host.device.reset(&host.function).unwrap();
     assert_eq!((host.reg(CC), host.reg(CSTS)), (0, 0));
     let changes = firmware.changes();
     assert!(matches!(

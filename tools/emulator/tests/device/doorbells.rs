@@ -37,7 +37,7 @@ fn unmapped() {
             .unwrap()
             .contains("access of 1 bytes")
     );
-    assert_eq!(host.device.stats().violations.get(), 6);
+    assert_eq!(host.function.counters().violations.get(), 6);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn submission_tail() {
     for _ in 0..4 {
         assert_eq!(host.reap(&mut cp).status(), 0);
     }
-    assert_eq!(host.device.stats().commands_cp.get(), 4);
+    assert_eq!(host.function.counters().commands_cp.get(), 4);
 }
 
 #[test]
@@ -90,12 +90,12 @@ fn counted() {
     let mut cp = host.pair(1, 4);
     let buffers = host.page(3);
     let (sq, cq) = (
-        host.device.stats().doorbell_writes_sq.get(),
-        host.device.stats().doorbell_writes_cq.get(),
+        host.function.counters().doorbell_writes_sq.get(),
+        host.function.counters().doorbell_writes_cq.get(),
     );
     host.submit(&mut cp, &Cp::new(1, buffers, 1, buffers + 4096).0);
     host.reap(&mut cp);
-    assert_eq!(host.device.stats().doorbell_writes_sq.get(), sq + 1);
-    assert_eq!(host.device.stats().doorbell_writes_cq.get(), cq + 1);
+    assert_eq!(host.function.counters().doorbell_writes_sq.get(), sq + 1);
+    assert_eq!(host.function.counters().doorbell_writes_cq.get(), cq + 1);
     assert_eq!(host.violations(), [""; 0]);
 }

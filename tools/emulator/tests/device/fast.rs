@@ -348,7 +348,7 @@ fn status_of_the_firmware() {
     assert!(t.host.device.stats().has_internal_errors());
     let sqe = t.sqe(false, KEY_INVERT, 16);
     assert_eq!(t.code(&sqe), (0, 0));
-    assert_eq!(t.host.device.stats().failed_fp.get(), 4);
+    assert_eq!(t.host.function.counters().failed_fp.get(), 4);
 }
 
 #[test]

@@ -46,6 +46,7 @@ fn never_ready_until_it_is_cleared() {
     let (mut host, _) = Host::new();
     let id = arm(&host, json!({ "what": { "ignore-enable": {} } }));
     let (sq, cq) = (host.admin.sq_base, host.admin.cq_base);
+    host.set_master();
     host.set_reg(0x24, 15 << 16 | 15);
     host.set_reg64(0x28, sq);
     host.set_reg64(0x30, cq);
@@ -81,7 +82,7 @@ fn never_disabled_and_still_at_work() {
     assert_eq!(host.reap(&mut cp).cid(), 1);
     host.device.clear_faults(None);
     host.wait_ready(false);
-    assert_eq!(host.device.stats().subsystem_resets.get(), 0);
+    assert_eq!(host.function.counters().subsystem_resets.get(), 0);
     assert_eq!(host.violations(), [""; 0]);
 }
 
@@ -125,7 +126,7 @@ fn enable_cleared_from_inside() {
     // The host does not know yet.
     host.doorbell(8, 3);
     assert_eq!(host.violations(), [""; 0]);
-    assert_eq!(host.device.stats().consequences.get(), 1);
+    assert_eq!(host.function.counters().consequences.get(), 1);
     host.enable();
     host.doorbell(8, 3);
     assert_eq!(host.violations().len(), 1, "now it does");

@@ -190,7 +190,7 @@ fn duplicates_are_entries_of_their_own() {
     assert_eq!(seen, [1, 1, 1, 2]);
     assert_eq!(host.interrupts(1), 4);
     // The heads that the host wrote were right.
-    assert_eq!(host.device.stats().consequences.get(), 0);
+    assert_eq!(host.function.counters().consequences.get(), 0);
     assert_eq!(host.violations(), [""; 0]);
 }
 
@@ -435,7 +435,7 @@ fn only_a_host_that_was_lied_to_is_excused() {
     );
     host.submit(&mut cp, &echo(1, b));
     host.reap(&mut cp);
-    let stats = host.device.stats();
+    let stats = host.function.counters();
     host.doorbell(8, cp.tail);
     assert_eq!((stats.violations.get(), stats.consequences.get()), (0, 1));
     // Another queue, and a queue that is not there.
@@ -451,7 +451,7 @@ fn only_a_host_that_was_lied_to_is_excused() {
     host.submit(&mut cp, &echo(1, b));
     host.reap(&mut cp);
     host.doorbell(8, cp.tail);
-    assert_eq!(host.device.stats().violations.get(), 1);
+    assert_eq!(host.function.counters().violations.get(), 1);
 }
 
 #[test]

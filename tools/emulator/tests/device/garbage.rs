@@ -62,7 +62,7 @@ fn control_commands() {
         let completion = host.reap(&mut cp);
         assert_eq!(completion.cid(), u16::from_le_bytes([sqe[2], sqe[3]]));
     }
-    assert_eq!(host.device.stats().commands_cp.get(), 3000);
+    assert_eq!(host.function.counters().commands_cp.get(), 3000);
     assert!(!host.device.stats().has_internal_errors());
 }
 

@@ -180,6 +180,23 @@ impl Host {
         (host, firmware)
     }
 
+    /// Sets what a reset of the function has cleared: Memory Space Enable, Bus Master Enable.
+    pub fn set_master(&self) {
+        self.function.config_write(4, &6u16.to_le_bytes());
+    }
+
+    /// Reads the configuration space.
+    pub fn config16(&self, offset: usize) -> u16 {
+        let mut data = [0; 2];
+        self.function.config_read(offset, &mut data);
+        u16::from_le_bytes(data)
+    }
+
+    /// Writes the configuration space.
+    pub fn set_config16(&self, offset: usize, value: u16) {
+        self.function.config_write(offset, &value.to_le_bytes());
+    }
+
     /// Allocates pages of zeros.
     pub fn page(&mut self, pages: u64) -> u64 {
         let address = self.next;
@@ -221,7 +238,7 @@ impl Host {
         eventually("RDY", || (self.reg(CSTS) & 1 != 0) == ready);
     }
 
-    /// Programs the admin queue and enables the controller.
+    /// Masters the bus, programs the admin queue and enables the controller.
     pub fn enable(&mut self) {
         let admin = Queue::new(0, 16, self.admin.sq_base, self.admin.cq_base);
         self.write(admin.cq_base, &[0; 4096]);
@@ -229,6 +246,7 @@ impl Host {
         self.set_reg64(0x28, admin.sq_base);
         self.set_reg64(0x30, admin.cq_base);
         self.admin = admin;
+        self.set_master();
         self.set_reg(CC, 0x6746_0001);
         self.wait_ready(true);
     }

@@ -369,7 +369,7 @@ fn resets_erase_keys_and_keep_session_ids() {
         let mut p = Provisioned::new();
         let keys = XTS_KEYS.map(|k| p.key(AesKeySize::XtsBulk256, &bytes(k)));
         let session = p.session.id;
-        assert_eq!(p.host.device.sessions(), 1);
+        assert_eq!(p.host.function.sessions().len(), 1);
         if subsystem {
             p.host.set_reg(NSSR, NSSR_SIGNATURE);
             p.host.wait_ready(false);
@@ -395,7 +395,7 @@ fn resets_erase_keys_and_keep_session_ids() {
         let completion = p.host.reap(&mut p.cp);
         assert_eq!(completion.status(), 0);
         assert_eq!(completion.0[..8], [0, 0, 0, 0, session as u8, 0, 0, 0]);
-        assert_eq!(p.host.device.sessions(), 0);
+        assert_eq!(p.host.function.sessions().len(), 0);
     }
 }
 
@@ -441,5 +441,9 @@ fn a_session_whose_response_is_lost_is_closed_again() {
     let completion = p.host.reap(&mut p.cp);
     assert_eq!(completion.status(), 0x0c6);
     assert_eq!(completion.0[..8], [0, 0, 1, 0, 0, 0, 0, 0]);
-    assert_eq!(p.host.device.sessions(), 1, "only the first is left");
+    assert_eq!(
+        p.host.function.sessions().len(),
+        1,
+        "only the first is left"
+    );
 }

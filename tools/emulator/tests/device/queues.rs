@@ -94,7 +94,9 @@ fn four_fast_commands_run_at_once_and_complete_out_of_order() {
     let mut rest: Vec<u16> = (0..3).map(|_| host.reap(&mut fp).cid()).collect();
     rest.sort_unstable();
     assert_eq!(rest, [0, 2, 5]);
-    eventually("interrupts", || host.device.stats().interrupts.get() == 8);
+    eventually("interrupts", || {
+        host.function.counters().interrupts.get() == 8
+    });
     assert_eq!(host.interrupts(16), 6, "one message for each completion");
 }
 
@@ -107,7 +109,7 @@ fn a_full_completion_queue_stalls() {
     eventually("first completion", || host.peek(&cp).is_some());
     // A queue of two holds one; the second completion waits for the head.
     host.submit(&mut cp, &Cp::new(2, b, 1, b + 4096).0);
-    eventually("stall", || host.device.stats().cq_stalls.get() == 1);
+    eventually("stall", || host.function.counters().cq_stalls.get() == 1);
     thread::sleep(QUIET);
     assert_eq!(
         host.read(cp.cq_base + 16, 16),
@@ -117,7 +119,7 @@ fn a_full_completion_queue_stalls() {
     assert_eq!(host.interrupts(1), 1);
     assert_eq!(host.reap(&mut cp).cid(), 1);
     assert_eq!(host.reap(&mut cp).cid(), 2);
-    assert_eq!(host.device.stats().cq_stalls.get(), 1);
+    assert_eq!(host.function.counters().cq_stalls.get(), 1);
 }
 
 #[test]
@@ -165,7 +167,7 @@ fn delete_waits_for_a_control_command() {
     assert_eq!(host.peek(&host.admin).unwrap().status(), 0);
     let completion = host.peek(&cp).expect("the command completed first");
     assert_eq!((completion.cid(), completion.status()), (1, 0));
-    assert_eq!(host.device.stats().commands_cp.get(), 1);
+    assert_eq!(host.function.counters().commands_cp.get(), 1);
     assert_eq!(firmware.control.lock().len(), 1);
 }
 
@@ -230,7 +232,7 @@ fn a_message_waits_for_its_descriptor() {
     host.function.interrupts.set(0, None);
     host.admin(0xa, 0, &[7]);
     host.admin(0xa, 0, &[7]);
-    let sent = || host.device.stats().interrupts.get();
+    let sent = || host.function.counters().interrupts.get();
     assert_eq!(sent(), 0);
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     assert!(
