@@ -16,7 +16,10 @@ use kernel::{
         Mutex,
         SpinLock, //
     },
-    time::Delta, //
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
 };
 
 use crate::{
@@ -145,6 +148,19 @@ impl FileSession {
         effect
     }
 
+    /// Waits until no command of the file is outstanding any more; returns whether none is.
+    ///
+    /// Before that, [`FileSession::release`] would leave the flush to the last of them.
+    fn wait_idle(&self, patience: Patience) -> bool {
+        while self.guarded.lock().slot.is_busy() {
+            if jiffies_until(patience.end) == 0 {
+                return false;
+            }
+            fsleep(Delta::from_millis(1));
+        }
+        true
+    }
+
     /// Closes the file; returns the session to flush.
     fn release(&self) -> Option<SessionId> {
         self.guarded.lock().slot.release()
@@ -226,21 +242,28 @@ impl Controller<'_> {
         !self.files.unflushed.lock().is_empty()
     }
 
-    /// Flushes the sessions of all files, for a function that is going away.
-    pub(crate) fn flush_all(&self) {
+    /// Flushes the sessions of all files, for a function that is going away; returns whether the
+    /// device did so.
+    pub(crate) fn flush_all(&self) -> bool {
         let patience = Patience::new(params::command_timeout(), Delta::ZERO);
         loop {
             // Files are closed meanwhile, which must not wait for this.
             let file = self.files.open.lock().pop();
             let deferred = self.files.unflushed.lock().pop();
             if file.is_none() && deferred.is_none() {
-                return;
+                return true;
+            }
+            if let Some(file) = &file {
+                if !file.wait_idle(patience) {
+                    dev_warn!(self.pdev, "a session in use was not flushed\n");
+                    return false;
+                }
             }
             let id = file.and_then(|file| file.release());
             for id in [id, deferred].into_iter().flatten() {
-                if let Err(e) = self.flush(id, patience) {
-                    dev_warn!(self.pdev, "session {} was not flushed: {:?}\n", id.0, e);
-                    return;
+                if self.flush(id, patience) != Ok(true) {
+                    dev_warn!(self.pdev, "session {} was not flushed\n", id.0);
+                    return false;
                 }
             }
         }
@@ -310,24 +333,25 @@ impl Controller<'_> {
         }
     }
 
-    /// Makes the device drop session `id`.
+    /// Makes the device drop session `id`; returns whether it has.
     ///
-    /// A caller that is killed or runs out of patience meanwhile leaves the command at the device.
+    /// If not, the caller was killed or ran out of patience, and left the command at the device.
     ///
     /// # Errors
     ///
     /// [`EAGAIN`], [`EINTR`] or [`ETIMEDOUT`] if the command did not get to the device, or was lost
     /// to a reset.
-    fn flush(&self, id: SessionId, patience: Patience) -> Result {
+    fn flush(&self, id: SessionId, patience: Patience) -> Result<bool> {
         let slot = self.control.take(self, patience.begin)?;
         let sqe = control::Sqe::flush(slot.cid(), id);
         let flight = slot.submit(sqe, params::command_timeout())?;
         match flight.wait(patience.end) {
-            Waited::Ended(_slot, Outcome::Completed(_)) => Ok(()),
+            Waited::Ended(_slot, Outcome::Completed(_)) => Ok(true),
             Waited::Ended(_slot, Outcome::Aborted) => Err(EAGAIN),
             Waited::Interrupted(flight, _) => match flight.leave(Left::Flush(id)) {
+                Ok(()) => Ok(false),
+                Err((_slot, Outcome::Completed(_), _)) => Ok(true),
                 Err((_slot, Outcome::Aborted, _)) => Err(EAGAIN),
-                _ => Ok(()),
             },
         }
     }

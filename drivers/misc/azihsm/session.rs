@@ -280,6 +280,15 @@ impl Slot {
         None
     }
 
+    /// Returns whether a command is outstanding that may change what [`Slot::release`] returns.
+    pub(crate) fn is_busy(&self) -> bool {
+        match self.0 {
+            State::Open { users, .. } => users != 0,
+            State::Opening | State::Closing { .. } => true,
+            State::Empty | State::Released { .. } => false,
+        }
+    }
+
     /// Forgets the session of the file: the device holds it no longer.
     ///
     /// No command may be at the device. The ends of those that were may still be reported.
@@ -598,8 +607,23 @@ mod tests {
     #[test]
     fn release_flushes_an_idle_session_at_once() -> Result {
         let mut slot = open()?;
+        assert!(!slot.is_busy());
         assert_eq!(slot.release(), Some(ID));
         assert_eq!(slot.release(), None);
+        assert!(!slot.is_busy());
+        Ok(())
+    }
+
+    #[test]
+    fn busy_is_who_would_flush_later() -> Result {
+        assert!(!Slot::new().is_busy());
+        let mut slot = open()?;
+        let command = begin(&mut slot, Kind::InSession)?;
+        assert!(slot.is_busy());
+        assert_eq!(slot.complete(command, None, false), Effect::None);
+        assert!(!slot.is_busy());
+        let _close = begin(&mut slot, Kind::Close)?;
+        assert!(slot.is_busy());
         Ok(())
     }
 

@@ -26,8 +26,8 @@ impl Controller<'_> {
             State::Resetting => self.has_sessions() && self.reset(ResetKind::Controller).is_ok(),
             State::New | State::Dead | State::Removed => false,
         };
-        if works {
-            self.flush_all();
+        // A device that does not flush will not delete either.
+        if works && self.flush_all() {
             self.delete_queues();
         }
         if self.quiesce(ResetKind::Controller).is_err() && self.status().is_ok() {
