@@ -270,6 +270,10 @@ pub fn guest_files(layout: &Layout, kernel: Kernel, dir: &Path, job: &Job) -> Re
     );
     let mut initramfs = Initramfs::begin(layout, dir, job.text())?;
     initramfs.file(&module, "lib/azihsm.ko", 0o644)?;
+    let injector = layout.error_injector()?;
+    if kernel == Kernel::Stock && injector.exists() {
+        initramfs.file(&injector, "lib/aer_inject.ko.xz", 0o644)?;
+    }
     initramfs.program(&layout.program("azihsm"), "usr/local/bin/azihsm")?;
     Ok(initramfs)
 }

@@ -124,6 +124,16 @@ impl Layout {
         Ok(text.trim().to_owned())
     }
 
+    /// The kernel's own module that injects errors of PCI Express links; it may be built in, or not be there.
+    pub fn error_injector(&self) -> Result<PathBuf> {
+        let release = self.release(Kernel::Stock)?;
+        Ok(self
+            .kernel
+            .join("image/usr/lib/modules")
+            .join(release)
+            .join("kernel/drivers/pci/pcie/aer_inject.ko.xz"))
+    }
+
     /// Image of a kernel.
     pub fn image(&self, kernel: Kernel) -> Result<PathBuf> {
         let release = self.release(kernel)?;

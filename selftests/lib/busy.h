@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Threads that keep the device busy whatever happens to it: on the control path,
+ * each with a file of its own, and on the fast path with the caller's key. Their
+ * answers may be success, any status of the device, and what the caller allows.
+ */
+#ifndef AZIHSM_BUSY_H
+#define AZIHSM_BUSY_H
+
+#include <linux/types.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "client.h"
+
+#define BUSY_THREADS	8
+
+/**
+ * struct busy - threads at work
+ * @s: session of the fast-path commands
+ * @key: their bulk key id
+ * @gone: whether -ENODEV is allowed
+ * @dead: whether -EIO is allowed
+ * @done: commands that the device completed
+ * @lost: commands that got no answer of the device
+ * @longest_ms: the longest that one took, in milliseconds
+ */
+struct busy {
+	const struct hsm_session *s;
+	__u32 key;
+	bool gone;
+	bool dead;
+	atomic_uint done;
+	atomic_uint lost;
+	atomic_long longest_ms;
+	atomic_bool stop;
+	atomic_bool complained;
+	char why[128];
+	int count;
+	pthread_t threads[BUSY_THREADS];
+};
+
+/* Milliseconds of a clock that never goes back. */
+long long busy_now_ms(void);
+
+/* Starts @b, of which the caller has set the first members and nothing else. */
+bool busy_start(struct busy *b);
+/* Stops it; returns what was wrong, or NULL. */
+const char *busy_stop(struct busy *b);
+/* Waits until so many further commands are done; false if that takes too long. */
+bool busy_progress(struct busy *b, unsigned int commands);
+
+#endif /* AZIHSM_BUSY_H */
