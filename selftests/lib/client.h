@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct ddi_call;
+
 /* Largest backup masking key, in bytes. */
 #define BMK_MAX		1024
 
@@ -97,6 +99,8 @@ int hsm_establish(int fd, struct hsm_partition *part);
 int hsm_provision(int fd, struct hsm_partition *part);
 
 int hsm_open_session(int fd, struct hsm_session *s);
+/* Prepares the request of an OpenSession, which works until a session is opened. */
+int hsm_begin_open(int fd, struct hsm_session *s, struct ddi_call *c);
 /* Opens with a pin that the device does not know. */
 int hsm_open_session_wrong_pin(int fd, struct hsm_session *s);
 int hsm_reopen_session(struct hsm_session *s);

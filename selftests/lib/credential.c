@@ -307,31 +307,45 @@ int hsm_provision(int fd, struct hsm_partition *part)
 }
 
 /* OpenSession and ReopenSession: the latter has a session and a bmk. */
-static int try_open(int fd, __u32 op, struct hsm_session *s, const __u8 *pin)
+static int begin_open(int fd, __u32 op, struct hsm_session *s, const __u8 *pin,
+		      struct ddi_call *c)
 {
 	bool reopen = op == DDI_OP_REOPEN_SESSION;
 	struct agreement a;
-	struct ddi_call c;
 	int ret;
 
 	ret = agree(fd, DDI_OP_GET_SESSION_KEY, &a);
 	if (ret)
 		return ret;
 
-	ddi_begin(&c, op, reopen ? s->id : DDI_NO_SESSION, 2 + reopen);
-	mbor_put_id(&c.req, 1);
+	ddi_begin(c, op, reopen ? s->id : DDI_NO_SESSION, 2 + reopen);
+	mbor_put_id(&c->req, 1);
 	if (reopen || random_bytes(s->seed, sizeof(s->seed)))
-		ret = put_credential(&c.req, &a, app_id, pin, s->seed);
+		ret = put_credential(&c->req, &a, app_id, pin, s->seed);
 	else
 		ret = -EKEYREJECTED;
-	mbor_put_id(&c.req, 2);
+	mbor_put_id(&c->req, 2);
 	if (!ret)
-		ret = put_pkey(&c.req, a.client);
+		ret = put_pkey(&c->req, a.client);
 	if (reopen) {
-		mbor_put_id(&c.req, 3);
-		mbor_put_var(&c.req, s->bmk, s->bmk_len);
+		mbor_put_id(&c->req, 3);
+		mbor_put_var(&c->req, s->bmk, s->bmk_len);
 	}
 	EVP_PKEY_free(a.client);
+	return ret;
+}
+
+int hsm_begin_open(int fd, struct hsm_session *s, struct ddi_call *c)
+{
+	return begin_open(fd, DDI_OP_OPEN_SESSION, s, app_pin, c);
+}
+
+static int try_open(int fd, __u32 op, struct hsm_session *s, const __u8 *pin)
+{
+	struct ddi_call c;
+	int ret;
+
+	ret = begin_open(fd, op, s, pin, &c);
 	if (!ret)
 		ret = ddi_exec(fd, &c);
 	if (ret)

@@ -97,16 +97,20 @@ impl chrdev::CharDevice for Node {
 
 /// Copies a command structure from the caller.
 ///
+/// The header, whose size decides how much there is, counts as it was when it was looked at.
+///
 /// # Errors
 ///
 /// [`EFAULT`], and [`EINVAL`] if the header says that the structure is too small.
-fn read<T: kernel::transmute::FromBytes>(user: UserPtr) -> Result<T> {
+fn read<T: kernel::transmute::FromBytes + AsMut<Hdr>>(user: UserPtr) -> Result<T> {
     let header: Hdr = UserSlice::new(user, size_of::<Hdr>()).reader().read()?;
     // CAST: The structures are small.
     if header.size < size_of::<T>() as u32 {
         return Err(EINVAL);
     }
-    UserSlice::new(user, size_of::<T>()).reader().read()
+    let mut value: T = UserSlice::new(user, size_of::<T>()).reader().read()?;
+    *value.as_mut() = header;
+    Ok(value)
 }
 
 /// Copies a command structure back to the caller.
@@ -126,7 +130,9 @@ fn control(controller: Option<&Controller<'_>>, file: &File, user: UserPtr) -> R
     if let Err(refusal) = &result {
         cmd.refuse(refusal);
     }
-    write(user, &cmd)?;
+    let written = write(user, &cmd);
+    let result = result.map(|answered| answered.end(written.is_ok()));
+    written?;
     result.map_err(|refusal| refusal.errno)
 }
 

@@ -77,17 +77,31 @@ impl Kind for Control {
     }
 }
 
-impl Controller<'_> {
+/// A command that the device completed, whose caller has the response but not yet the structure.
+#[must_use = "the session of the file has to learn whether the caller was told"]
+pub(crate) struct Answered<'a> {
+    announced: Announced<'a>,
+    reply: Reply,
+}
+
+impl Answered<'_> {
+    /// Ends the command; `delivered` says whether the caller was told all of it.
+    pub(crate) fn end(self, delivered: bool) {
+        self.announced.complete(Some(&self.reply), delivered);
+    }
+}
+
+impl<'a> Controller<'a> {
     /// Runs a control command for `file`; fills in the output fields of `cmd`.
     ///
     /// # Errors
     ///
     /// The refusal, for the caller to see in errno and extended status.
     pub(crate) fn control_command(
-        &self,
-        file: &Arc<FileSession>,
+        &'a self,
+        file: &'a Arc<FileSession>,
         cmd: &mut CpCmd,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Answered<'a>, Refusal> {
         self.refusal()?;
         let patience = self.patience();
         let request = Request::validate(cmd)?;
@@ -139,10 +153,13 @@ impl Controller<'_> {
             to: UserPtr::from_addr(request.dst as usize),
         };
         let copied = slot.deliver(&[response]);
-        announced.complete(Some(&reply), copied.is_ok());
-        copied.map_err(|e| Refusal::new(e, Ext::DST_BUF))?;
+        let answered = Answered { announced, reply };
+        if let Err(e) = copied {
+            answered.end(false);
+            return Err(Refusal::new(e, Ext::DST_BUF));
+        }
         cmd.byte_count = len;
-        Ok(())
+        Ok(answered)
     }
 }
 

@@ -322,6 +322,24 @@ macro_rules! user_struct {
 
 pub(crate) mod mgmt;
 
+/// Lets what reads a structure get at the header, which all commands begin with.
+macro_rules! has_header {
+    ($($name:ident,)*) => { $(
+        static_assert!(offset_of!($name, hdr) == 0);
+        impl AsMut<Hdr> for $name {
+            fn as_mut(&mut self) -> &mut Hdr {
+                &mut self.hdr
+            }
+        }
+    )* };
+}
+
+has_header! {
+    CpCmd,
+    Reset,
+    Aes,
+}
+
 user_struct! {
     Hdr: 16,
     CpCmd: 112,
