@@ -36,6 +36,7 @@ FIXTURE_SETUP(query)
 FIXTURE_TEARDOWN(query)
 {
 	close(self->fd);
+	EXPECT_AT_REST();
 }
 
 static int query(int fd, void *q)
@@ -99,6 +100,7 @@ TEST_F(query, output_is_not_read)
 	EXPECT_EQ(0, memcmp(&again, &self->q.known, sizeof(again)));
 }
 
+/* QUERY-7 */
 TEST_F(query, flags)
 {
 	for (int bit = 0; bit < 32; bit++) {
@@ -108,6 +110,7 @@ TEST_F(query, flags)
 	EXPECT_EQ(0, self->q.known.driver_version);
 }
 
+/* QUERY-3 */
 TEST_F(query, too_small)
 {
 	for (__u32 size = 0; size < AZIHSM_QUERY_SIZE_VER0; size++) {
@@ -129,6 +132,7 @@ TEST_F(query, first_version)
 			      sizeof(self->q) - AZIHSM_QUERY_SIZE_VER0));
 }
 
+/* QUERY-6 */
 TEST_F(query, newer_caller)
 {
 	self->q.known.size = sizeof(self->q);
@@ -152,6 +156,7 @@ TEST_F(query, newer_caller)
 	}
 }
 
+/* QUERY-4 */
 TEST_F(query, huge)
 {
 	struct azihsm_query *q;
@@ -168,6 +173,7 @@ TEST_F(query, huge)
 	munmap(q, 8192);
 }
 
+/* QUERY-2, QUERY-5, QUERY-8 */
 TEST_F(query, faults)
 {
 	struct azihsm_query *q;

@@ -4,7 +4,6 @@
  * and of no use to another process.
  */
 #include <fcntl.h>
-#include <sys/ioctl.h>
 #include <sys/wait.h>
 
 #include "lib/harness.h"
@@ -25,6 +24,7 @@ FIXTURE_SETUP(session)
 FIXTURE_TEARDOWN(session)
 {
 	close(self->fd);
+	EXPECT_AT_REST();
 }
 
 /* Sends a CloseSession as given; for requests that the driver refuses. */
@@ -187,72 +187,6 @@ TEST_F(session, duplicate_fd)
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, hsm_open_session(self->fd, &self->s));
 	EXPECT_EQ(0, self->s.id);
-}
-
-/* What another process gets on each ioctl of an inherited file. */
-static int try_all(int fd, const struct hsm_session *s)
-{
-	__u8 text[16] = { 0 }, out[16];
-	struct azihsm_dev_info info;
-	struct azihsm_reset reset;
-	struct azihsm_cp_cmd cp;
-	struct azihsm_aes aes;
-	struct ddi_call c;
-
-	memset(&info, 0xcc, sizeof(info));
-	info.argsz = sizeof(info);
-	if (ioctl(fd, AZIHSM_IOC_DEV_INFO, &info) != -1 || errno != EACCES ||
-	    !all_bytes(&info.ctrl_id, 0xcc, sizeof(info) - 4))
-		return 1;
-
-	ddi_begin(&c, DDI_OP_GET_API_REV, DDI_NO_SESSION, 0);
-	ddi_cp_init(&cp, AZIHSM_SESSION_NONE, DDI_NO_SESSION, c.req_buf,
-		    c.req.len, c.resp_buf, sizeof(c.resp_buf));
-	memset(&cp.out_ctxt, 0xcc, sizeof(cp) - offsetof(typeof(cp), out_ctxt));
-	if (hsm_cp(fd, &cp) != -EACCES ||
-	    !all_bytes(&cp.out_ctxt, 0xcc,
-		       sizeof(cp) - offsetof(typeof(cp), out_ctxt)))
-		return 2;
-
-	gcm_init(&aes, s, AZIHSM_AES_ENCRYPT, 0, 0, text, out, sizeof(text));
-	memset(&aes.out_ctxt, 0xcc,
-	       sizeof(aes) - offsetof(typeof(aes), out_ctxt));
-	if (hsm_gcm(fd, &aes) != -EACCES ||
-	    !all_bytes(&aes.out_ctxt, 0xcc,
-		       sizeof(aes) - offsetof(typeof(aes), out_ctxt)))
-		return 3;
-	xts_init(&aes, s, AZIHSM_AES_ENCRYPT, 0, 1, 0, 0, text, out,
-		 sizeof(text));
-	if (hsm_xts(fd, &aes) != -EACCES)
-		return 4;
-
-	memset(&reset, 0xcc, sizeof(reset));
-	reset.hdr.size = sizeof(reset);
-	reset.abort_type = AZIHSM_RESET_CTRL;
-	if (ioctl(fd, AZIHSM_IOC_RESET, &reset) != -1 || errno != EACCES ||
-	    reset.abort_sts != 0xcccccccc)
-		return 5;
-	/* Known or not is not the other process's business. */
-	if (ioctl(fd, 0xc0704202, &cp) != -1)
-		return 6;
-	return 0;
-}
-
-TEST_F(session, inherited_file)
-{
-	int status;
-	pid_t pid;
-
-	ASSERT_EQ(0, hsm_open_session(self->fd, &self->s));
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid)
-		_exit(try_all(self->fd, &self->s));
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	ASSERT_TRUE(WIFEXITED(status));
-	EXPECT_EQ(0, WEXITSTATUS(status));
-	/* The owner can go on, and the child's exit closed nothing. */
-	EXPECT_EQ(0, use_session(&self->s));
 }
 
 /* The last close flushes the session, whoever closes. */

@@ -65,6 +65,7 @@ FIXTURE_TEARDOWN(unbind)
 	if (!is_bound())
 		bind_driver();
 	wait_for(path, true);
+	EXPECT_AT_REST();
 }
 
 /* What every ioctl of a file without a device answers. */
@@ -112,13 +113,53 @@ static const char *answers_gone(int fd, const struct hsm_session *s)
 	memset(&reset, 0, sizeof(reset));
 	reset.hdr.size = sizeof(reset);
 	reset.abort_type = AZIHSM_RESET_CTRL;
-	if (ioctl(fd, AZIHSM_IOC_RESET, &reset) != -1 || errno != ENODEV) {
-		snprintf(why, sizeof(why), "reset: errno %d", errno);
+	if (ioctl(fd, AZIHSM_IOC_RESET, &reset) != -1 || errno != ENODEV ||
+	    reset.abort_sts != AZIHSM_RESET_BAD_STATE) {
+		snprintf(why, sizeof(why), "reset: errno %d, status %u", errno,
+			 reset.abort_sts);
 		return why;
 	}
 	return NULL;
 }
 
+/* Which of two reasons counts, if one is that the function is gone. */
+static const char *gone_comes_in_order(int fd)
+{
+	struct azihsm_reset reset = { .hdr.size = sizeof(reset) };
+	struct azihsm_cp_cmd cp = { .hdr.size = sizeof(cp), .cmdset = 1 };
+	struct azihsm_aes aes = { .hdr.size = sizeof(aes), .op = 2 };
+	struct azihsm_query query = { .size = 1 };
+
+	/* After what is wrong with the structure. */
+	if (hsm_cp(fd, NULL) != -EFAULT || hsm_gcm(fd, NULL) != -EFAULT ||
+	    hsm_xts(fd, NULL) != -EFAULT)
+		return "structure not readable";
+	cp.hdr.size--;
+	aes.hdr.size--;
+	reset.hdr.size--;
+	if (hsm_cp(fd, &cp) != -EINVAL || hsm_gcm(fd, &aes) != -EINVAL ||
+	    hsm_xts(fd, &aes) != -EINVAL ||
+	    ioctl(fd, AZIHSM_IOC_RESET, &reset) != -1 || errno != EINVAL)
+		return "structure too small";
+	/* Before what is wrong in it. */
+	cp.hdr.size++;
+	aes.hdr.size++;
+	reset.hdr.size++;
+	if (hsm_cp(fd, &cp) != -ENODEV || hsm_gcm(fd, &aes) != -ENODEV ||
+	    hsm_xts(fd, &aes) != -ENODEV ||
+	    ioctl(fd, AZIHSM_IOC_RESET, &reset) != -1 || errno != ENODEV)
+		return "fields of the structure";
+	/* These look for the function first. */
+	if (ioctl(fd, AZIHSM_IOC_DEV_INFO, NULL) != -1 || errno != ENODEV ||
+	    ioctl(fd, AZIHSM_IOC_QUERY, NULL) != -1 || errno != ENODEV ||
+	    ioctl(fd, AZIHSM_IOC_QUERY, &query) != -1 || errno != ENODEV)
+		return "information";
+	if (ioctl(fd, 0xc0704202, &cp) != -1 || errno != ENOTTY)
+		return "unknown number";
+	return NULL;
+}
+
+/* CP-4, FP-4, INFO-1, QUERY-1, RESET-3 */
 TEST_F(unbind, open_file)
 {
 	struct hsm_device_info info;
@@ -128,6 +169,7 @@ TEST_F(unbind, open_file)
 	EXPECT_TRUE(wait_for(path, false));
 	EXPECT_TRUE(wait_for(class_path, false));
 	EXPECT_NO_COMPLAINT(answers_gone(self->fd, &self->s));
+	EXPECT_NO_COMPLAINT(gone_comes_in_order(self->fd));
 	/* Not only once. */
 	EXPECT_NO_COMPLAINT(answers_gone(self->fd, &self->s));
 	/* The last close has no device to flush a session on. */

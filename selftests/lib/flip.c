@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A thread that changes a word between two values.
+ */
+#include <sched.h>
+
+#include "flip.h"
+
+static void *flip(void *arg)
+{
+	struct flipper *f = arg;
+
+	for (unsigned int n = 0; !f->stop; n++) {
+		*f->word = f->values[n % 2];
+		/* Long enough for a reader to see each value, at all speeds. */
+		for (unsigned int spin = n % 61; spin; spin--)
+			atomic_signal_fence(memory_order_seq_cst);
+		/* Now with the one, now with the other. */
+		if (!(n % 63))
+			sched_yield();
+	}
+	return NULL;
+}
+
+bool flip_start(struct flipper *f, void *word, __u32 first, __u32 second)
+{
+	f->word = word;
+	f->values[0] = first;
+	f->values[1] = second;
+	f->stop = false;
+	return !pthread_create(&f->thread, NULL, flip, f);
+}
+
+void flip_stop(struct flipper *f)
+{
+	f->stop = true;
+	pthread_join(f->thread, NULL);
+}
