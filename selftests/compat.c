@@ -2,22 +2,27 @@
 /*
  * 32-bit callers: the same structures through the compat entry of ioctl().
  *
- * A 64-bit process can make 32-bit system calls with int 0x80, as long as the
- * pointers fit, so that no 32-bit libraries are needed.
+ * What needs a session is done by the program compat32, which this one becomes
+ * with the file, the session and the keys ready: the client's part of the
+ * protocol needs libcrypto, and 32-bit libraries are not to be had. And a
+ * 64-bit process can make 32-bit system calls itself, with int 0x80, as long as
+ * the pointers fit: then both entries meet in one process.
  */
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "lib/compat.h"
 #include "lib/harness.h"
+#include "lib/layout.h"
 #include "lib/vectors.h"
-
-#define TEXT_LEN	100
 
 /* Everything that a pointer goes to: below 4 GiB. */
 struct low {
 	struct azihsm_dev_info info;
 	struct azihsm_cp_cmd cp;
-	struct azihsm_aes aes;
 	struct azihsm_reset reset;
 	__u8 src[128];
 	__u8 dst[128];
@@ -92,6 +97,7 @@ FIXTURE_TEARDOWN(compat)
 {
 	close(self->fd);
 	munmap(self->low, sizeof(*self->low));
+	EXPECT_AT_REST();
 }
 
 TEST_F(compat, dev_info)
@@ -119,28 +125,74 @@ TEST_F(compat, control)
 	EXPECT_EQ(0, memcmp(low->dst, api_rev_response, low->cp.byte_count));
 }
 
-TEST_F(compat, aes)
+/* Replaces this process by compat32, which lies beside this program. */
+static void become_compat32(int fd, const struct hsm_session *s,
+			    const struct hsm_key keys[3], int result)
 {
-	__u8 want[TEXT_LEN], tag[16], key_bytes[32];
-	struct low *low = self->low;
-	struct hsm_key key;
+	const unsigned int numbers[] = {
+		fd, s->id, s->app, keys[0].bulk_id, keys[1].bulk_id,
+		keys[2].bulk_id, result,
+	};
+	char self[PATH_MAX], path[PATH_MAX], arguments[ARRAY_SIZE(numbers)][16];
+	char *argv[ARRAY_SIZE(numbers) + 2] = { "compat32" };
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (len < 0)
+		return;
+	self[len] = 0;
+	snprintf(path, sizeof(path), "%.*s/compat32", PATH_MAX - 16,
+		 dirname(self));
+	for (unsigned int i = 0; i < ARRAY_SIZE(numbers); i++) {
+		snprintf(arguments[i], sizeof(arguments[i]), "%u", numbers[i]);
+		argv[i + 1] = arguments[i];
+	}
+	execv(path, argv);
+}
+
+/* ALL-10, ALL-12: a 32-bit program with the session of a 64-bit one. */
+TEST_F(compat, in_session)
+{
+	static const unsigned int lens[] = { COMPAT_COPIED, COMPAT_PINNED };
+	static __u8 text[COMPAT_PINNED], want[COMPAT_PINNED];
+	__u8 got[COMPAT_RESULT], key1[32], key2[32];
+	int pipe_fd[2], status;
+	pid_t pid;
 
 	ASSERT_EQ(0, hsm_provision(self->fd, &self->part));
-	ASSERT_EQ(0, hsm_open_session(self->fd, &self->s));
-	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_GCM, "compat",
-				      HSM_KEY_CIPHER, &key));
-	hsm_test_key("compat", key_bytes);
-	fill_pattern(low->src, TEXT_LEN, 1);
-	gcm_init(&low->aes, &self->s, AZIHSM_AES_ENCRYPT, key.bulk_id, 0,
-		 low->src, low->dst, TEXT_LEN);
-	ASSERT_EQ(0, ioctl_32(self->fd, AZIHSM_IOC_AES_GCM, &low->aes));
-	EXPECT_EQ(0, low->aes.result);
-	EXPECT_EQ(0, low->aes.extended_status);
-	ASSERT_EQ(TEXT_LEN, low->aes.byte_count);
-	ASSERT_TRUE(aes_gcm_encrypt(key_bytes, low->aes.iv, NULL, 0, low->src,
-				    want, TEXT_LEN, tag));
-	EXPECT_EQ(0, memcmp(want, low->dst, TEXT_LEN));
-	EXPECT_EQ(0, memcmp(tag, low->aes.tag, sizeof(tag)));
+	ASSERT_EQ(0, pipe(pipe_fd));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		struct hsm_key keys[3];
+		int fd = hsm_open();
+
+		if (fd < 0 || fcntl(fd, F_SETFD, 0) ||
+		    hsm_open_session(fd, &self->s) ||
+		    hsm_generate_key(&self->s, HSM_KEY_GCM, "gcm",
+				     HSM_KEY_CIPHER, &keys[0]) ||
+		    hsm_generate_key(&self->s, HSM_KEY_XTS, "data",
+				     HSM_KEY_CIPHER, &keys[1]) ||
+		    hsm_generate_key(&self->s, HSM_KEY_XTS, "tweak",
+				     HSM_KEY_CIPHER, &keys[2]))
+			_exit(100);
+		become_compat32(fd, &self->s, keys, pipe_fd[1]);
+		_exit(101);
+	}
+	close(pipe_fd[1]);
+	hsm_test_key("data", key1);
+	hsm_test_key("tweak", key2);
+	for (unsigned int i = 0; i < COMPAT_PINNED; i++)
+		text[i] = compat_byte(i);
+	for (unsigned int i = 0; i < ARRAY_SIZE(lens); i++) {
+		ASSERT_TRUE(aes_xts(true, key1, key2, 0, 512, text, want,
+				    lens[i]));
+		EXPECT_EQ(sizeof(got), read(pipe_fd[0], got, sizeof(got)));
+		EXPECT_EQ(sizeof(got), first_difference(want, got,
+							sizeof(got)));
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	close(pipe_fd[0]);
 }
 
 TEST_F(compat, reset)

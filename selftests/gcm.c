@@ -49,6 +49,7 @@ FIXTURE_SETUP(gcm)
 FIXTURE_TEARDOWN(gcm)
 {
 	close(self->fd);
+	EXPECT_AT_REST();
 }
 
 TEST_F(gcm, sizes)

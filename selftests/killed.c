@@ -27,6 +27,7 @@ FIXTURE_SETUP(killed)
 FIXTURE_TEARDOWN(killed)
 {
 	close(self->fd);
+	EXPECT_AT_REST();
 }
 
 /* Whether all sessions of the device can be had, and work. */

@@ -122,6 +122,7 @@ FIXTURE_SETUP(parallel)
 FIXTURE_TEARDOWN(parallel)
 {
 	close(self->fd);
+	EXPECT_AT_REST();
 }
 
 /* Starts the workers, waits for them, reports what they found. */

@@ -87,6 +87,7 @@ FIXTURE_SETUP(timeout_control)
 FIXTURE_TEARDOWN(timeout_control)
 {
 	close(self->fd);
+	EXPECT_AT_REST();
 }
 
 /*
@@ -163,6 +164,7 @@ FIXTURE_SETUP(timeout_fast)
 FIXTURE_TEARDOWN(timeout_fast)
 {
 	close(self->f.fd);
+	EXPECT_AT_REST();
 }
 
 /* Sends one command of so many bytes; returns what the ioctl returned. */

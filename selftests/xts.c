@@ -42,6 +42,7 @@ FIXTURE_SETUP(xts)
 FIXTURE_TEARDOWN(xts)
 {
 	close(self->fd);
+	EXPECT_AT_REST();
 }
 
 /* The whole transfer as one data unit. */

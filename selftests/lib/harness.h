@@ -14,6 +14,7 @@
 #include "aes.h"
 #include "client.h"
 #include "ddi.h"
+#include "emulator.h"
 #include "guarded.h"
 #include "hsm.h"
 #include "softcrypto.h"
@@ -60,5 +61,8 @@ static inline void skip_without_device(void)
 		TH_LOG("%s", why_);		\
 	}					\
 } while (0)
+
+/* For the end of every teardown; closes the node's files of this process. */
+#define EXPECT_AT_REST()	EXPECT_NO_COMPLAINT(device_at_rest())
 
 #endif /* AZIHSM_HARNESS_H */

@@ -107,6 +107,38 @@ static const char *compare(const char *what, const __u8 *got, const __u8 *want,
 /* What a round trip of this thread returned last. */
 static __thread char full[384];
 
+/* Decrypts once more, with another tag: there must be an error and no text. */
+static const char *gcm_wrong_tag(struct azihsm_aes *cmd, const struct gcm_case *c,
+				 struct buffers *b)
+{
+	__u8 *dst = (__u8 *)(unsigned long)cmd->dst;
+	size_t len = cmd->src_len;
+	/* The firmware checks the tag of what it had to correct. */
+	bool corrected = c->aad % 32 || len % 16;
+	int ret;
+
+	memcpy(b->copy, dst, len);
+	cmd->gcm.tag[(c->aad + c->text) % 16] ^= 1 << c->text % 8;
+	ret = hsm_gcm(c->s->fd, cmd);
+	if (ret)
+		return fail("wrong tag: returned %d, status %#x", ret,
+			    cmd->extended_status);
+	if (cmd->result != (corrected ? FP_INVALID_GCM : FP_ENGINE) ||
+	    cmd->extended_status !=
+	    (corrected ? GCM_TAG_CORRECTED : ENGINE_TAG))
+		return fail("wrong tag: result %#x, status %#x", cmd->result,
+			    cmd->extended_status);
+	if (cmd->byte_count)
+		return fail("wrong tag: %u bytes", cmd->byte_count);
+	/* Blocks are zeros or as they were; the tail is never written. */
+	if (!all_bytes(dst, 0, len - len % 16) &&
+	    first_difference(b->copy, dst, len) != len)
+		return fail("wrong tag: destination has data");
+	if (!guarded_intact(&b->src) || !guarded_intact(&b->dst))
+		return fail("wrong tag: wrote outside of the destination");
+	return NULL;
+}
+
 static const char *gcm_both_ways(const struct gcm_case *c, struct buffers *b,
 				 const __u8 *aad)
 {
@@ -157,7 +189,12 @@ static const char *gcm_both_ways(const struct gcm_case *c, struct buffers *b,
 		why = compare("tag of decryption", cmd.tag, zeros, 16);
 	if (!why)
 		why = compare("IV of decryption", cmd.iv, zeros, 12);
-	return why;
+	if (why || !c->wrong_tag)
+		return why;
+	if (c->in_place)
+		return fail("a wrong tag in place is not offered");
+	memset(b->dst.p, GUARD_FILL, len);
+	return gcm_wrong_tag(&cmd, c, b);
 }
 
 const char *gcm_round_trip(const struct gcm_case *c)

@@ -25,6 +25,7 @@
  * @src_offset: position of the source in its page
  * @dst_offset: position of the destination in its page
  * @in_place: destination is the source
+ * @wrong_tag: also decrypt with a wrong tag, which has to fail
  */
 struct gcm_case {
 	const struct hsm_session *s;
@@ -36,6 +37,7 @@ struct gcm_case {
 	size_t src_offset;
 	size_t dst_offset;
 	bool in_place;
+	bool wrong_tag;
 };
 
 /**
