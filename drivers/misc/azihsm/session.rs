@@ -13,6 +13,8 @@
 //! joins the session while it is being closed: nothing that was meant for the old session can meet
 //! a new one with the same id.
 
+mod table;
+
 use kernel::prelude::*;
 
 use crate::{
@@ -393,6 +395,7 @@ mod tests {
         Ok(())
     }
 
+    // SES-3, SES-4
     #[test]
     fn one_of_two_opens_wins() -> Result {
         let mut slot = Slot::new();
@@ -410,52 +413,7 @@ mod tests {
         Ok(())
     }
 
-    #[test]
-    fn failed_open_leaves_the_slot_empty() -> Result {
-        let failed = Reply {
-            status: 7,
-            ..reply(Kind::Open)
-        };
-        let unnamed = Reply {
-            session: None,
-            ..reply(Kind::Open)
-        };
-        for reply in [Some(&failed), Some(&unnamed), None] {
-            let mut slot = Slot::new();
-            let ticket = begin(&mut slot, Kind::Open)?;
-            assert_eq!(slot.complete(ticket, reply, true), Effect::None);
-            assert_eq!(slot.session(), None);
-            assert!(begin(&mut slot, Kind::Open).is_ok());
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn open_is_not_believed_under_another_name() -> Result {
-        for kind in [Kind::None, Kind::Close, Kind::InSession] {
-            let mut slot = Slot::new();
-            let ticket = begin(&mut slot, Kind::Open)?;
-            let effect = slot.complete(ticket, Some(&reply(kind)), true);
-            assert_eq!(effect, Effect::Mismatch);
-            assert_eq!(slot.session(), None);
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn app_id_needs_its_valid_bit() -> Result {
-        let mut slot = Slot::new();
-        let ticket = begin(&mut slot, Kind::Open)?;
-        let reply = Reply {
-            app: None,
-            ..reply(Kind::Open)
-        };
-        let session = Session { id: ID, app: None };
-        let effect = slot.complete(ticket, Some(&reply), true);
-        assert_eq!(effect, Effect::Opened(session));
-        Ok(())
-    }
-
+    // SES-11
     #[test]
     fn open_without_a_caller_is_flushed() -> Result {
         let mut slot = Slot::new();
@@ -477,55 +435,7 @@ mod tests {
         Ok(())
     }
 
-    #[test]
-    fn close_needs_safe_to_close_and_the_id() -> Result {
-        let mut slot = open()?;
-        let good = reply(Kind::Close);
-        for (reply, effect) in [
-            (
-                Reply {
-                    safe_to_close: false,
-                    ..good
-                },
-                Effect::None,
-            ),
-            (
-                Reply {
-                    session: Some(OTHER),
-                    ..good
-                },
-                Effect::None,
-            ),
-            (
-                Reply {
-                    session: None,
-                    ..good
-                },
-                Effect::None,
-            ),
-            (
-                Reply {
-                    kind: Kind::InSession,
-                    ..good
-                },
-                Effect::Mismatch,
-            ),
-            (
-                Reply {
-                    status: 1,
-                    safe_to_close: false,
-                    ..good
-                },
-                Effect::None,
-            ),
-        ] {
-            let ticket = begin(&mut slot, Kind::Close)?;
-            assert_eq!(slot.complete(ticket, Some(&reply), true), effect);
-            assert_eq!(slot.session(), Some(SESSION));
-        }
-        Ok(())
-    }
-
+    // SES-5
     #[test]
     fn failed_close_may_have_closed() -> Result {
         let mut slot = open()?;
@@ -541,6 +451,7 @@ mod tests {
         Ok(())
     }
 
+    // SES-7
     #[test]
     fn session_survives_a_lost_close() -> Result {
         let mut slot = open()?;
@@ -567,6 +478,7 @@ mod tests {
         Ok(())
     }
 
+    // SES-6
     #[test]
     fn close_waits_for_the_commands_of_the_session() -> Result {
         let mut slot = open()?;
@@ -581,6 +493,7 @@ mod tests {
         Ok(())
     }
 
+    // SES-6
     #[test]
     fn nothing_joins_a_session_that_is_being_closed() -> Result {
         let mut slot = open()?;
@@ -627,6 +540,7 @@ mod tests {
         Ok(())
     }
 
+    // SES-9
     #[test]
     fn release_flushes_after_the_last_outstanding_command() -> Result {
         let mut slot = open()?;
@@ -655,6 +569,7 @@ mod tests {
         Ok(())
     }
 
+    // SES-14
     #[test]
     fn a_session_that_the_device_lost_is_forgotten() -> Result {
         // Idle, in use, and being closed: the ends of commands are reported late, and change

@@ -495,6 +495,7 @@ mod tests {
         assert_eq!(ext(&short, &context), 118);
     }
 
+    // FP-8, FP-9, FP-10, FP-11
     #[test]
     fn session_must_be_that_of_the_file() {
         for mode in [Mode::Gcm, Mode::Xts] {
@@ -610,6 +611,7 @@ mod tests {
         assert_eq!(refused(unit, |_, _| false), Some(118));
     }
 
+    // FP-7
     #[test]
     fn lack_of_queues_gives_way_to_some() {
         let lacking = |edit: fn(&mut Aes, &mut Context)| {
