@@ -10,6 +10,7 @@
 //! of the slot, behind the bounced text if there is any.
 
 use kernel::{
+    alloc::flags::__GFP_NOWARN,
     device::{
         Bound,
         Device, //
@@ -120,7 +121,8 @@ impl Mapped {
             _ => Some(Coherent::zeroed_slice(
                 dev,
                 (segments - 1) * PER_SEGMENT,
-                GFP_KERNEL,
+                // The caller chooses how much that is: more than there can be is no bug.
+                GFP_KERNEL | __GFP_NOWARN,
             )?),
         };
         Ok(Some(Self { mapping, more }))

@@ -110,7 +110,9 @@ impl Mapped {
     /// Maps `table`.
     fn new(dev: &Device<Bound>, mut table: Table, dir: DataDirection) -> Result<Self> {
         // SAFETY: The device is bound, and by its type invariant the table is initialised.
-        to_result(unsafe { bindings::dma_map_sgtable(as_raw(dev), &mut table.0, dir.into(), 0) })?;
+        to_result(unsafe { bindings::dma_map_sgtable(as_raw(dev), &mut table.0, dir.into(), 0) })
+            // That is what it says if there is no room to bounce the data.
+            .map_err(|e| if e == EIO { ENOMEM } else { e })?;
 
         // INVARIANT: Just mapped.
         let dev: &Device = dev;
