@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::artifacts::{cargo, make};
+use crate::coverage;
 use crate::layout::Layout;
 use crate::report::Suite;
 use crate::step;
@@ -33,6 +34,11 @@ pub fn run(layout: &Layout) -> Result<Suite> {
         let step = step::run("LINT", name, &mut command, log)?;
         suite.check(name, if step.ok { Vec::new() } else { step.tail() });
     }
+    let rules = coverage::check(layout);
+    suite.check(
+        "rules of the interface and their tests",
+        rules.unwrap_or_else(|error| vec![format!("{error:#}")]),
+    );
     Ok(suite)
 }
 
@@ -107,7 +113,7 @@ fn lints(layout: &Layout) -> Result<Vec<Lint>> {
 }
 
 /// All files below `folder` with one of the extensions, sorted.
-fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
+pub fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -12,6 +12,7 @@ mod checkers;
 mod child;
 mod commands;
 mod console;
+mod coverage;
 mod emulator;
 mod guest;
 mod initramfs;
@@ -59,6 +60,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Opens a shell in the guest.
     Shell(commands::ShellArgs),
+    /// Renews the table of rules and tests in the documentation of the interface.
+    Coverage,
 }
 
 fn main() -> ExitCode {
@@ -79,6 +82,9 @@ fn main() -> ExitCode {
         Command::Demo(args) => commands::demo(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Shell(args) => commands::shell(&args),
+        Command::Coverage => layout::Layout::find()
+            .and_then(|layout| coverage::renew(&layout))
+            .map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(code) => code,
