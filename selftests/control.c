@@ -55,6 +55,7 @@ static void good_command(struct azihsm_cp_cmd *cmd, struct guarded *src,
 	cmd->extended_status = 0xcccccccc;
 }
 
+/* ALL-5 */
 TEST_F(control, round_trip)
 {
 	struct azihsm_cp_cmd cmd, before;
@@ -195,7 +196,7 @@ TEST_F(control, firmware_errors)
 	EXPECT_EQ(DDI_KEY_NOT_FOUND, hsm_delete_key(&self->s, key.id));
 }
 
-/* The session kind of the command has to be that of the operation. */
+/* SES-2: the session kind of the command has to be that of the operation. */
 TEST_F(control, wrong_kind)
 {
 	struct azihsm_cp_cmd cmd;

@@ -110,7 +110,7 @@ TEST_F(dev_info, firmware)
 	EXPECT_EQ(58, c.cmd.byte_count);
 }
 
-/* Ioctls that the node does not have, the management node's among them. */
+/* ALL-11: ioctls that the node does not have, nor the management node's. */
 TEST_F(dev_info, unknown_ioctls)
 {
 	static const unsigned long unknown[] = {
@@ -135,7 +135,52 @@ TEST_F(dev_info, unknown_ioctls)
 	}
 }
 
-/* The node has ioctls, and nothing to read or write. */
+/* Whether the node has this ioctl; the query's number counts in any size. */
+static bool is_known(unsigned long nr)
+{
+	static const unsigned long known[] = {
+		AZIHSM_IOC_CP_CMD, AZIHSM_IOC_DEV_INFO, AZIHSM_IOC_RESET,
+		AZIHSM_IOC_AES_XTS, AZIHSM_IOC_AES_GCM,
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(known); i++)
+		if (nr == known[i])
+			return true;
+	return _IOC_TYPE(nr) == AZIHSM_IOC_MAGIC &&
+	       _IOC_NR(nr) == _IOC_NR(AZIHSM_IOC_QUERY);
+}
+
+/* ALL-11: all numbers of both nodes, in all directions and some sizes. */
+TEST_F(dev_info, all_numbers)
+{
+	static const char types[] = {
+		AZIHSM_IOC_MAGIC, AZIHSM_MGMT_IOC_MAGIC,
+	};
+	static const unsigned int sizes[] = {
+		0, 8, 12, 40, sizeof(struct azihsm_cp_cmd),
+		sizeof(struct azihsm_dev_info), sizeof(struct azihsm_reset),
+		sizeof(struct azihsm_aes),
+	};
+	__u8 arg[512];
+
+	memset(arg, 0xcc, sizeof(arg));
+	for (unsigned int i = 0; i < 4 * 256 * ARRAY_SIZE(types); i++) {
+		for (unsigned int j = 0; j < ARRAY_SIZE(sizes); j++) {
+			unsigned long nr = _IOC(i / 256 % 4, types[i / 1024],
+						i % 256, sizes[j]);
+
+			if (is_known(nr))
+				continue;
+			ASSERT_EQ(-1, ioctl(self->fd, nr, arg)) {
+				TH_LOG("ioctl %#lx was accepted", nr);
+			}
+			ASSERT_EQ(ENOTTY, errno);
+		}
+	}
+	EXPECT_TRUE(all_bytes(arg, 0xcc, sizeof(arg)));
+}
+
+/* ALL-14: the node has ioctls, and nothing to read or write. */
 TEST_F(dev_info, no_data)
 {
 	char byte = 0;

@@ -52,6 +52,7 @@ FIXTURE_TEARDOWN(gcm)
 	EXPECT_AT_REST();
 }
 
+/* GCM-2 */
 TEST_F(gcm, sizes)
 {
 	static const size_t sizes[] = {
@@ -66,6 +67,7 @@ TEST_F(gcm, sizes)
 	}
 }
 
+/* GCM-1 */
 TEST_F(gcm, aad)
 {
 	static const size_t aads[] = {
@@ -86,7 +88,7 @@ TEST_F(gcm, aad)
 	EXPECT_NO_COMPLAINT(gcm_round_trip(&self->c));
 }
 
-/* AAD alone: the padded AAD is longer than the AAD, so there is a source. */
+/* GCM-1, GCM-2: no text; padded AAD longer than the AAD makes a source. */
 TEST_F(gcm, no_text)
 {
 	self->c.aad = 5;
@@ -95,6 +97,7 @@ TEST_F(gcm, no_text)
 	EXPECT_NO_COMPLAINT(gcm_round_trip(&self->c));
 }
 
+/* MEM-1, MEM-3 */
 TEST_F(gcm, unaligned_buffers)
 {
 	static const size_t offsets[][2] = {
@@ -116,6 +119,7 @@ TEST_F(gcm, unaligned_buffers)
 	}
 }
 
+/* MEM-2 */
 TEST_F(gcm, in_place)
 {
 	static const size_t sizes[] = { 1, 100, 4096, 8193, 70000 };
@@ -143,7 +147,7 @@ TEST_F(gcm, large)
 	EXPECT_NO_COMPLAINT(gcm_round_trip(&self->c));
 }
 
-/* Without the work-around lengths go to the device as they are. */
+/* GCM-2: without the work-around lengths go to the device as they are. */
 TEST_F(gcm, without_workaround)
 {
 	__u8 want[64], tag[16];
@@ -286,6 +290,7 @@ static const char *decrypt_damaged(const struct gcm_case *c, enum damage damage,
 	return why[0] ? why : NULL;
 }
 
+/* GCM-5, MEM-6 */
 TEST_F(gcm, no_plaintext_without_tag)
 {
 	static const size_t texts[] = {

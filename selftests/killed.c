@@ -58,7 +58,8 @@ static const char *all_sessions_free(void)
 
 /*
  * A command that was running when its process was killed goes on: the session
- * is flushed after it. Wait for that, but not for long.
+ * is flushed after it, and a process that ends does not wait long for a flush.
+ * Wait for that, but not for long.
  */
 static const char *all_sessions_free_soon(void)
 {
@@ -151,15 +152,17 @@ static int kill_and_wait(pid_t pid)
 	return waitpid(pid, &status, 0) == pid ? status : -1;
 }
 
+/* SES-8 */
 TEST_F(killed, idle)
 {
 	pid_t pid = start(IDLE);
 
 	ASSERT_LT(0, pid);
 	EXPECT_EQ(SIGKILL, kill_and_wait(pid));
-	EXPECT_NO_COMPLAINT(all_sessions_free());
+	EXPECT_NO_COMPLAINT(all_sessions_free_soon());
 }
 
+/* SES-8, SES-13 */
 TEST_F(killed, all_sessions_taken)
 {
 	struct hsm_session s;
@@ -173,9 +176,10 @@ TEST_F(killed, all_sessions_taken)
 	EXPECT_EQ(DDI_SESSION_LIMIT_REACHED, hsm_open_session(self->fd, &s));
 	for (int i = 0; i < HSM_SESSIONS; i++)
 		EXPECT_EQ(SIGKILL, kill_and_wait(pids[i]));
-	EXPECT_NO_COMPLAINT(all_sessions_free());
+	EXPECT_NO_COMPLAINT(all_sessions_free_soon());
 }
 
+/* SES-9 */
 TEST_F(killed, busy_on_the_control_path)
 {
 	for (int round = 0; round < 4; round++) {
@@ -188,7 +192,7 @@ TEST_F(killed, busy_on_the_control_path)
 	EXPECT_NO_COMPLAINT(all_sessions_free_soon());
 }
 
-/* Killed in the middle of large transfers to and from its own memory. */
+/* SES-9: killed in the middle of large transfers to and from its own memory. */
 TEST_F(killed, busy_on_the_fast_path)
 {
 	__u8 key1_bytes[32], key2_bytes[32];

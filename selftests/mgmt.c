@@ -303,7 +303,7 @@ TEST_F(mgmt, own_resources)
 	close(fd);
 }
 
-/* Clients look for HSMs with these on every node there is. */
+/* ALL-11: clients look for HSMs with these on every node there is. */
 TEST_F(mgmt, other_ioctls)
 {
 	static const unsigned long others[] = {

@@ -138,6 +138,7 @@ FIXTURE_TEARDOWN(parallel)
 		EXPECT_STREQ("", self->workers[i].why);			\
 } while (0)
 
+/* ALL-9 */
 TEST_F(parallel, threads_on_one_file)
 {
 	for (int i = 0; i < THREADS; i++)
@@ -230,6 +231,7 @@ static void *open_and_close(void *arg)
 	return NULL;
 }
 
+/* SES-3 */
 TEST_F(parallel, sessions_come_and_go)
 {
 	struct worker w[4];

@@ -41,7 +41,7 @@ FIXTURE_TEARDOWN(pf_no_reset)
 	close(self->fd);
 }
 
-/* It is refused, not said to be done; and nothing is disturbed. */
+/* RESET-6: it is refused, not said to be done; and nothing is disturbed. */
 TEST_F(pf_no_reset, refused)
 {
 	struct azihsm_dev_info before, after;

@@ -55,6 +55,7 @@ static int use_key(const struct hsm_session *s, __u32 key,
 	return hsm_gcm(s->fd, cmd);
 }
 
+/* SES-7 */
 TEST_F(reset, close_old_session)
 {
 	struct hsm_key key;
@@ -72,6 +73,7 @@ TEST_F(reset, close_old_session)
 	EXPECT_EQ(0, self->s.id);
 }
 
+/* SES-7, KEY-2 */
 TEST_F(reset, reopen_old_session)
 {
 	struct azihsm_aes cmd;
@@ -96,7 +98,7 @@ TEST_F(reset, reopen_old_session)
 	EXPECT_EQ(0, hsm_close_session(&self->s));
 }
 
-/* Closing the file frees a session that nobody reopened. */
+/* SES-8: closing the file frees a session that nobody reopened. */
 TEST_F(reset, close_file_after)
 {
 	struct hsm_session s;
@@ -173,7 +175,7 @@ static void *make_traffic(void *arg)
 	return NULL;
 }
 
-/* Commands during a reset end, with a result or with EAGAIN. */
+/* FP-22: commands during a reset end, with a result or with EAGAIN. */
 TEST_F(reset, under_load)
 {
 	struct traffic t = { .s = &self->s, .key = self->key.bulk_id };
@@ -211,6 +213,7 @@ FIXTURE_TEARDOWN(reset_args)
 	EXPECT_AT_REST();
 }
 
+/* RESET-5 */
 TEST_F(reset_args, refused)
 {
 	static const __u32 types[] = { 0, 3, 0xffffffff };

@@ -157,7 +157,7 @@ TEST_F_TIMEOUT(sriov, without_resources, 90)
 	EXPECT_NO_COMPLAINT(vf_encrypt(vf, 4096));
 }
 
-/* With the last resource goes the session: its number is another's then. */
+/* SES-14: with the last resource goes the session: its number is another's. */
 TEST_F_TIMEOUT(sriov, session_goes_with_the_resources, 90)
 {
 	struct vf *vf = &self->vf[0], *other = &self->vf[1];

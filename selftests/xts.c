@@ -45,7 +45,7 @@ FIXTURE_TEARDOWN(xts)
 	EXPECT_AT_REST();
 }
 
-/* The whole transfer as one data unit. */
+/* XTS-2: the whole transfer as one data unit. */
 TEST_F(xts, sizes)
 {
 	static const size_t sizes[] = {
@@ -60,6 +60,7 @@ TEST_F(xts, sizes)
 	}
 }
 
+/* XTS-1 */
 TEST_F(xts, data_units)
 {
 	static const __u64 numbers[] = { 0, 1, 255, 0xffffffff, 1ULL << 40 };
@@ -80,6 +81,7 @@ TEST_F(xts, data_units)
 	}
 }
 
+/* MEM-1, MEM-3 */
 TEST_F(xts, unaligned_buffers)
 {
 	static const size_t offsets[][2] = {
@@ -99,6 +101,7 @@ TEST_F(xts, unaligned_buffers)
 	}
 }
 
+/* MEM-2 */
 TEST_F(xts, in_place)
 {
 	static const size_t sizes[] = { 16, 512, 4096, 8208, 70016 };
@@ -122,7 +125,28 @@ TEST_F(xts, large)
 	EXPECT_NO_COMPLAINT(xts_round_trip(&self->c));
 }
 
-/* A destination with more room than the source needs: the rest stays. */
+/* XTS-2, XTS-3: as much as the device takes in one command, and more. */
+TEST_F_TIMEOUT(xts, largest, 60)
+{
+	struct azihsm_aes cmd;
+	struct guarded src;
+
+	self->c.len = 16 * MiB;
+	self->c.data_unit = AZIHSM_XTS_UNIT_8192;
+	self->c.in_place = true;
+	EXPECT_NO_COMPLAINT(xts_round_trip(&self->c));
+
+	ASSERT_TRUE(guarded_alloc(&src, 16 * MiB + 512, 0));
+	xts_init(&cmd, &self->s, AZIHSM_AES_ENCRYPT, self->c.key1,
+		 self->c.key2, AZIHSM_XTS_UNIT_512, 0, src.p, src.p, src.len);
+	EXPECT_EQ(0, hsm_xts(self->fd, &cmd));
+	EXPECT_EQ(FP_INVALID_XTS, cmd.result);
+	EXPECT_EQ(XTS_TOO_LONG, cmd.extended_status);
+	EXPECT_EQ(0, cmd.byte_count);
+	guarded_free(&src);
+}
+
+/* XTS-4: A destination with more room than the source needs: the rest stays. */
 TEST_F(xts, long_destination)
 {
 	static const size_t sizes[] = { 512, 16384 };

@@ -20,6 +20,7 @@
 #define XTS_KEY_NOT_OWNED	0x03
 #define XTS_SAME_ID		0x05
 #define XTS_SAME_KEY		0x06
+#define XTS_TOO_LONG		0x0b
 #define XTS_LENGTH		0x0c
 #define XTS_KEY1_TYPE		0x0e
 #define XTS_KEY2_TYPE		0x0f
