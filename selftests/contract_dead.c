@@ -96,6 +96,11 @@ FIXTURE_TEARDOWN(dead)
 	EXPECT_TRUE(tell(NO_FAULTS, "cleared"));
 	close(self->fd);
 	EXPECT_TRUE(revive(self->address));
+	/* SES-15: what the dead controller kept is flushed before an open. */
+	self->fd = hsm_open();
+	EXPECT_EQ(0, hsm_provision(self->fd, &self->part));
+	EXPECT_EQ(0, hsm_open_session(self->fd, &self->s));
+	EXPECT_EQ(0, self->s.id);
 	EXPECT_AT_REST();
 }
 
@@ -166,6 +171,34 @@ TEST_F_TIMEOUT(dead, lost_fast_command, 60)
 				      AZIHSM_EXT_ABORTED));
 	EXPECT_EQ(0, cmd.result);
 	EXPECT_TRUE(all_bytes(out, GUARD_FILL, sizeof(out)));
+}
+
+/*
+ * SES-2, SES-15: an open whose completion is lost leaves the file without a
+ * session; the one that the device has opened is found and flushed.
+ */
+TEST_F_TIMEOUT(dead, lost_open, 60)
+{
+	struct hsm_session s;
+	struct ddi_call c;
+	int fd = hsm_open();
+	int ret;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, hsm_begin_open(fd, &s, &c));
+	ASSERT_TRUE(arm(LOSE_NEXT("cp")));
+	EXPECT_EQ(-EAGAIN, ddi_exec(fd, &c));
+	EXPECT_EQ(AZIHSM_EXT_ABORTED, c.cmd.extended_status);
+	/* Not always is the controller reset for it, which takes the credential. */
+	ret = hsm_open_session(fd, &s);
+	if (ret == DDI_CREDENTIALS_NOT_ESTABLISHED) {
+		ASSERT_EQ(0, hsm_establish(fd, &self->part));
+		ret = hsm_open_session(fd, &s);
+	}
+	EXPECT_EQ(0, ret);
+	/* The lowest id but that of the other file. */
+	EXPECT_EQ(1, s.id);
+	EXPECT_EQ(0, hsm_close_session(&self->s));
 }
 
 /* ALL-5: a device that says it wrote more than it did, and than there is room. */

@@ -32,6 +32,7 @@ mod controller;
 mod devinfo;
 mod dma;
 mod files;
+mod ids;
 mod kapi;
 mod ladder;
 mod lifecycle;

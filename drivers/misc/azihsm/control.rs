@@ -26,7 +26,8 @@ use crate::{
     },
     files::{
         Announced,
-        FileSession, //
+        FileSession,
+        Opening, //
     },
     kapi::uaccess::{
         access_ok,
@@ -82,6 +83,7 @@ impl Kind for Control {
 pub(crate) struct Answered<'a> {
     announced: Announced<'a>,
     reply: Reply,
+    _opening: Option<Opening<'a>>,
 }
 
 impl Answered<'_> {
@@ -105,6 +107,10 @@ impl<'a> Controller<'a> {
         self.refusal()?;
         let patience = self.patience();
         let request = Request::validate(cmd)?;
+        let mut opening = match request.control.kind {
+            wire::Kind::Open => Some(Opening::begin(self, patience)?),
+            _ => None,
+        };
         let announced =
             Announced::begin(self, file, patience, |slot| slot.begin(&request.control))?;
         if !access_ok(request.src, request.src_len as usize) {
@@ -131,6 +137,9 @@ impl<'a> Controller<'a> {
         let (slot, outcome) = match flight.wait(patience.end) {
             Waited::Ended(slot, outcome) => (slot, outcome),
             Waited::Interrupted(flight, e) => {
+                if let Some(opening) = opening {
+                    opening.hand_over();
+                }
                 if let Some((file, ticket)) = announced.hand_over() {
                     if let Err((slot, outcome, left)) = flight.leave(Left::Command(file, ticket)) {
                         drop(slot);
@@ -142,6 +151,9 @@ impl<'a> Controller<'a> {
         };
 
         let Outcome::Completed(cqe) = outcome else {
+            if let Some(opening) = &mut opening {
+                opening.lose();
+            }
             return Err(self.lost());
         };
         let reply = cqe.reply();
@@ -153,7 +165,11 @@ impl<'a> Controller<'a> {
             to: UserPtr::from_addr(request.dst as usize),
         };
         let copied = slot.deliver(&[response]);
-        let answered = Answered { announced, reply };
+        let answered = Answered {
+            announced,
+            reply,
+            _opening: opening,
+        };
         if let Err(e) = copied {
             answered.end(false);
             return Err(Refusal::new(e, Ext::DST_BUF));
@@ -202,12 +218,19 @@ pub(crate) fn reap(controller: &Controller<'_>, outcome: Outcome<CqeOf<Control>>
     };
     match left {
         Left::Command(file, ticket) => {
+            let opens = ticket.opens();
             let effect = file.complete(ticket, reply.as_ref(), false);
+            controller.files.note(opens, effect);
             controller.settle_later(effect);
+            if opens {
+                controller.end_open(reply.is_none());
+            }
         }
         Left::Flush(id) => {
             if reply.is_none() {
                 controller.defer_flush(id);
+            } else {
+                controller.files.flushed(id);
             }
         }
     }

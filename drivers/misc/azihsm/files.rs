@@ -5,7 +5,8 @@
 //! Device sessions are scarce and survive a controller reset, so none may be forgotten: a session
 //! is flushed when its file is closed, when the function is unbound while the file is open, and
 //! when the device opened it for a caller that is gone. While the controller is being reset
-//! flushes wait in a list.
+//! flushes wait in a list. What the device may hold without anybody knowing is swept, see
+//! [`ids`](crate::ids).
 
 use kernel::{
     new_mutex,
@@ -26,6 +27,7 @@ use crate::{
     command::Waited,
     control::Left,
     controller::Controller,
+    ids::Ids,
     kapi::{
         task,
         wait::Completion, //
@@ -167,6 +169,13 @@ impl FileSession {
     }
 }
 
+/// What the lock of a function's session ids protects.
+struct GuardedIds {
+    ids: Ids,
+    /// Opens that wait for a sweep to end.
+    waiting: u32,
+}
+
 /// Sessions of a function.
 #[pin_data]
 pub(crate) struct Files {
@@ -175,6 +184,10 @@ pub(crate) struct Files {
     /// Sessions to flush as soon as the controller takes commands again.
     #[pin]
     unflushed: Mutex<KVec<SessionId>>,
+    #[pin]
+    ids: SpinLock<GuardedIds>,
+    #[pin]
+    swept: Completion,
 }
 
 impl Files {
@@ -183,6 +196,8 @@ impl Files {
         pin_init!(Self {
             open <- new_mutex!(KVec::new(), "azihsm_files"),
             unflushed <- new_mutex!(KVec::new(), "azihsm_unflushed"),
+            ids <- new_spinlock!(GuardedIds { ids: Ids::new(), waiting: 0 }, "azihsm_ids"),
+            swept <- Completion::new(),
         })
     }
 
@@ -193,6 +208,35 @@ impl Files {
             file.guarded.lock().slot.forget();
         }
         self.unflushed.lock().clear();
+        self.let_open(|ids| ids.forget());
+    }
+
+    /// Ends what opens wait for, and wakes them.
+    fn let_open(&self, end: impl FnOnce(&mut Ids)) {
+        let waiting = {
+            let mut guarded = self.ids.lock();
+            end(&mut guarded.ids);
+            core::mem::take(&mut guarded.waiting)
+        };
+        for _ in 0..waiting {
+            self.swept.complete();
+        }
+    }
+
+    /// Notes which sessions are accounted for after a command, one that opens or another.
+    pub(crate) fn note(&self, opens: bool, effect: Effect) {
+        let mut guarded = self.ids.lock();
+        match effect {
+            Effect::Opened(session) => guarded.ids.hold(session.id),
+            Effect::Flush(id) if opens => guarded.ids.hold(id),
+            Effect::Closed(id) => guarded.ids.release(id),
+            Effect::Flush(_) | Effect::Mismatch | Effect::None => (),
+        }
+    }
+
+    /// Notes that a session was flushed.
+    pub(crate) fn flushed(&self, id: SessionId) {
+        self.ids.lock().ids.release(id);
     }
 }
 
@@ -314,8 +358,8 @@ impl Controller<'_> {
                 }
                 self.flush_soon();
             }
-            // A controller that is gone holds no session that could be flushed.
-            _ => (),
+            // Nothing can be flushed now, but the controller may come back with its sessions.
+            _ => self.files.ids.lock().ids.abandon(id),
         }
     }
 
@@ -323,13 +367,30 @@ impl Controller<'_> {
     pub(crate) fn flush_deferred(&self) {
         while self.life.get() == State::Live {
             let Some(id) = self.files.unflushed.lock().pop() else {
-                return;
+                return self.sweep();
             };
             if self.flush(id, self.patience()).is_err() {
                 // For lack of a queue, which is being reset: try again when it is back.
                 let _ = self.files.unflushed.lock().push(id, GFP_KERNEL);
                 return;
             }
+        }
+    }
+
+    /// Flushes the sessions that nobody can know of, if an open was lost.
+    fn sweep(&self) {
+        let Some(mut orphans) = self.files.ids.lock().ids.begin_sweep() else {
+            return;
+        };
+        let complete = orphans.all(|id| self.flush(id, self.patience()) == Ok(true));
+        self.files.let_open(|ids| ids.end_sweep(complete));
+    }
+
+    /// Takes back the announcement of an open; see [`Ids::end_open`].
+    pub(crate) fn end_open(&self, lost: bool) {
+        let due = self.files.ids.lock().ids.end_open(lost);
+        if due {
+            self.flush_soon();
         }
     }
 
@@ -346,11 +407,17 @@ impl Controller<'_> {
         let sqe = control::Sqe::flush(slot.cid(), id);
         let flight = slot.submit(sqe, params::command_timeout())?;
         match flight.wait(patience.end) {
-            Waited::Ended(_slot, Outcome::Completed(_)) => Ok(true),
+            Waited::Ended(_slot, Outcome::Completed(_)) => {
+                self.files.flushed(id);
+                Ok(true)
+            }
             Waited::Ended(_slot, Outcome::Aborted) => Err(EAGAIN),
             Waited::Interrupted(flight, _) => match flight.leave(Left::Flush(id)) {
                 Ok(()) => Ok(false),
-                Err((_slot, Outcome::Completed(_), _)) => Ok(true),
+                Err((_slot, Outcome::Completed(_), _)) => {
+                    self.files.flushed(id);
+                    Ok(true)
+                }
                 Err((_slot, Outcome::Aborted, _)) => Err(EAGAIN),
             },
         }
@@ -393,7 +460,9 @@ impl<'a> Announced<'a> {
 
     fn finish(&mut self, reply: Option<&Reply>, delivered: bool) {
         if let Some(ticket) = self.ticket.take() {
+            let opens = ticket.opens();
             let effect = self.file.complete(ticket, reply, delivered);
+            self.controller.files.note(opens, effect);
             self.controller.settle(effect);
         }
     }
@@ -402,5 +471,64 @@ impl<'a> Announced<'a> {
 impl Drop for Announced<'_> {
     fn drop(&mut self) {
         self.finish(None, false);
+    }
+}
+
+/// An open that is outstanding, which no sweep may meet.
+///
+/// Dropping it takes the announcement back; that comes after the session learned of the end.
+pub(crate) struct Opening<'a> {
+    controller: &'a Controller<'a>,
+    lost: bool,
+}
+
+impl<'a> Opening<'a> {
+    /// Announces an open, waiting for a sweep to end.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] if the caller was killed while it waited, [`EAGAIN`] if it ran out of `patience`.
+    pub(crate) fn begin(
+        controller: &'a Controller<'a>,
+        patience: Patience,
+    ) -> Result<Self, Refusal> {
+        let files = &controller.files;
+        loop {
+            {
+                let mut guarded = files.ids.lock();
+                if guarded.ids.begin_open().is_ok() {
+                    return Ok(Self {
+                        controller,
+                        lost: false,
+                    });
+                }
+                guarded.waiting += 1;
+            }
+            controller.flush_soon();
+            match files
+                .swept
+                .wait_killable_timeout(jiffies_until(patience.begin))
+            {
+                Ok(true) => (),
+                Ok(false) => return Err(Refusal::new(EAGAIN, Ext::ABORTED)),
+                Err(e) => return Err(Refusal::new(e, Ext::OK)),
+            }
+        }
+    }
+
+    /// Notes that the device may have opened a session without telling.
+    pub(crate) fn lose(&mut self) {
+        self.lost = true;
+    }
+
+    /// Leaves it to whoever deals with the command to take the announcement back.
+    pub(crate) fn hand_over(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.controller.end_open(self.lost);
     }
 }

@@ -84,6 +84,13 @@ impl From<Refusal> for Blocked {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(Kind);
 
+impl Ticket {
+    /// Returns whether the command opens a session.
+    pub(crate) fn opens(&self) -> bool {
+        self.0 == Kind::Open
+    }
+}
+
 /// What the end of a command means for the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a session that must be flushed is lost otherwise"]
