@@ -155,7 +155,7 @@ TEST_F_TIMEOUT(dead, lost_control_command, 60)
 	EXPECT_EQ(0, hsm_close_session(&self->s));
 }
 
-/* FP-22: the same on the fast path. */
+/* FP-23: the same on the fast path. */
 TEST_F_TIMEOUT(dead, lost_fast_command, 60)
 {
 	__u8 text[64] = { 0 }, out[64];

@@ -382,7 +382,7 @@ TEST_F(memory, hugetlbfs)
 	EXPECT_EQ(before, huge_pages(before));
 }
 
-/* FP-20: memory that is there, and that nobody may use. */
+/* FP-21: memory that is there, and that nobody may use. */
 TEST_F(memory, no_access)
 {
 	size_t len = variant->len;
@@ -450,7 +450,7 @@ TEST_F(memory, changing_mappings)
 }
 
 /*
- * FP-21: a source that takes too many descriptors: a gigabyte and more, each
+ * FP-22: a source that takes too many descriptors: a gigabyte and more, each
  * page the same page of zeros, so that no two can be merged. With AAD that
  * long, the destination can be small.
  */

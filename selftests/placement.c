@@ -259,7 +259,7 @@ TEST_F(placement, large_is_pinned)
 	}
 }
 
-/* A huge page is one descriptor. */
+/* MEM-5: a huge page is one descriptor. */
 TEST_F(placement, huge_pages_are_merged)
 {
 	unsigned long before = huge_kb();
@@ -288,6 +288,7 @@ TEST_F(placement, huge_pages_are_merged)
 	EXPECT_FALSE(all_bytes(dst, 0x5a, 4096));
 }
 
+/* MEM-5 */
 TEST_F(placement, hugetlb)
 {
 	struct cost cost;
@@ -369,7 +370,7 @@ TEST_F(placement, same_result)
 	}
 }
 
-/* In place is fine, a little beside is refused, whatever the size. */
+/* FP-20: in place is fine, a little beside is refused, whatever the size. */
 TEST_F(placement, overlap)
 {
 	static const size_t sizes[] = { 512, 16 * KiB };

@@ -175,7 +175,7 @@ static void *make_traffic(void *arg)
 	return NULL;
 }
 
-/* FP-22: commands during a reset end, with a result or with EAGAIN. */
+/* FP-23: commands during a reset end, with a result or with EAGAIN. */
 TEST_F(reset, under_load)
 {
 	struct traffic t = { .s = &self->s, .key = self->key.bulk_id };

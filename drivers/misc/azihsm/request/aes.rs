@@ -524,6 +524,7 @@ mod tests {
         }
     }
 
+    // FP-20
     #[test]
     fn overlap_is_refused() {
         let with = |dst: u64, dst_len| {
