@@ -3,7 +3,7 @@
 //! Admin commands (section 4).
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use azihsm_firmware::FunctionId;
@@ -13,9 +13,10 @@ use crate::cq::Cq;
 use crate::faults::hooks;
 use crate::fields::{bytes_at, put, u8_at, u16_at, u32_at, u64_at};
 use crate::function::{Cqe, Function, Role};
+use crate::migration;
 use crate::pci;
 use crate::queue::{Class, Closing, Place, Sq};
-use crate::resources::{LAST_CONTROLLER, RESOURCES};
+use crate::resources::{Exhausted, LAST_CONTROLLER, RESOURCES};
 
 /// Length of the Identify structure.
 pub const IDENTIFY_SIZE: usize = 102;
@@ -47,7 +48,7 @@ pub enum Status {
 }
 
 /// The command-specific dword of the completion, or the status of the failure.
-type Outcome = Result<u32, Status>;
+pub(crate) type Outcome = Result<u32, Status>;
 
 /// Runs an admin command; returns its completion.
 pub fn execute(function: &Function, sq: &Sq, sqe: &[u8]) -> Cqe {
@@ -66,7 +67,7 @@ pub fn execute(function: &Function, sq: &Sq, sqe: &[u8]) -> Cqe {
         0x0a => features(function, sqe, false),
         0xc3 => set_resource_count(function, sq, sqe),
         0xc4 => get_resource_count(function, sqe),
-        0xc5..=0xc9 => migrate(function, sqe),
+        0xc5..=0xc9 => migration::execute(function, sq, sqe),
         _ => Err(Status::InvalidOpcode),
     };
     let (dword, status) = match outcome {
@@ -296,11 +297,19 @@ fn set_resource_count(function: &Function, sq: &Sq, sqe: &[u8]) -> Outcome {
         guid: bytes_at(sqe, 48),
         reply,
     });
+    match ask(sq, &answer)? {
+        // Section 4.6: the count is reported only if it stays what it is.
+        Ok(changed) => Ok(if changed { 0 } else { count }),
+        Err(Exhausted) => Err(Status::Internal),
+    }
+}
+
+/// Waits for the answer of the state machine to a command of `sq`.
+pub(crate) fn ask<T>(sq: &Sq, answer: &Receiver<T>) -> Result<T, Status> {
     loop {
         match answer.recv_timeout(Duration::from_millis(20)) {
-            // Section 4.6: the count is reported only if it stays what it is.
-            Ok(Ok(changed)) => return Ok(if changed { 0 } else { count }),
-            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => return Err(Status::Internal),
+            Ok(answer) => return Ok(answer),
+            Err(RecvTimeoutError::Disconnected) => return Err(Status::Internal),
             // The state machine may be waiting for this very command to end.
             Err(RecvTimeoutError::Timeout) if sq.closing() != Closing::Open => {
                 return Err(Status::Internal);
@@ -320,31 +329,4 @@ fn get_resource_count(function: &Function, sqe: &[u8]) -> Outcome {
         .resources
         .lock()
         .count(FunctionId(low(target))) as u32)
-}
-
-/// Live migration (section 4.9): who may ask for whom. The contexts themselves are not modelled, so Save and Restore
-/// end like a firmware that cannot make or take one.
-fn migrate(function: &Function, sqe: &[u8]) -> Outcome {
-    let target = dw(sqe, 10);
-    if function.role() != Role::Pf || target == 0 || target > u32::from(LAST_CONTROLLER) {
-        return Err(Status::InvalidField);
-    }
-    let target = function
-        .core
-        .function(FunctionId(low(target)))
-        .ok_or(Status::InvalidField)?;
-    let sqs: Vec<Arc<Sq>> = target.queues.read().sqs.values().cloned().collect();
-    match u8_at(sqe, 0) {
-        0xc5 => Ok(0),
-        0xc6 => {
-            sqs.iter().for_each(|sq| sq.pause(true));
-            sqs.iter().for_each(|sq| sq.drained());
-            Ok(0)
-        }
-        0xc7 => {
-            sqs.iter().for_each(|sq| sq.pause(false));
-            Ok(0)
-        }
-        _ => Err(Status::Internal),
-    }
 }

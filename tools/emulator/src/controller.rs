@@ -165,8 +165,8 @@ pub enum Event {
     Look(FunctionId),
     /// The registers of a function are to be looked at, now that it hears what it did not before.
     Hear(FunctionId),
-    /// The device clears CC.EN of a function.
-    ClearEnable(FunctionId),
+    /// The device clears CC.EN of a function; tells when that is done.
+    ClearEnable(FunctionId, Option<Sender<()>>),
     /// The subsystem reset signature was written.
     SubsystemReset(FunctionId),
     /// Function level reset, which [`Registers::begin_reset`] began; of the PF: of everything.
@@ -185,6 +185,13 @@ pub enum Event {
         guid: [u8; 16],
         /// Where the answer goes.
         reply: Sender<Result<bool, Exhausted>>,
+    },
+    /// Lets a VF go on after it was stopped, or with the context it was given; answers whether it does.
+    Start {
+        /// The VF.
+        target: FunctionId,
+        /// Where the answer goes.
+        reply: Sender<bool>,
     },
     /// The device goes away.
     Stop,
@@ -208,7 +215,12 @@ impl Machine {
             match event {
                 Event::Look(id) => self.with(id, |f| self.look(f, hooks::is_deaf)),
                 Event::Hear(id) => self.with(id, |f| self.look(f, |_, _| false)),
-                Event::ClearEnable(id) => self.with(id, |f| self.clear_enable(f)),
+                Event::ClearEnable(id, reply) => {
+                    self.with(id, |f| self.clear_enable(f));
+                    if let Some(reply) = reply {
+                        let _ = reply.send(());
+                    }
+                }
                 Event::SubsystemReset(id) => self.with(id, |f| self.subsystem_reset(f)),
                 Event::FunctionReset(id) => self.with(id, |f| self.function_reset(f)),
                 Event::VfReset(id, reply) => {
@@ -229,6 +241,11 @@ impl Machine {
                     reply,
                 } => {
                     let _ = reply.send(self.set_resources(target, count, guid));
+                }
+                Event::Start { target, reply } => {
+                    self.with(target, |f| {
+                        let _ = reply.send(self.start(f));
+                    });
                 }
                 Event::Stop => break,
             }
@@ -268,6 +285,7 @@ impl Machine {
     }
 
     fn enable(&self, function: &Arc<Function>) {
+        *function.restored.lock() = None;
         self.tell(function.id(), StateChange::Enable);
         thread::sleep(self.core.config.ready_delay);
         let registers = *function.registers.lock();
@@ -428,6 +446,7 @@ impl Machine {
             .find(|f| f.id() == target && f.role() == Role::Vf);
         if let Some(function) = vf {
             self.clear_enable(function);
+            *function.restored.lock() = None;
         }
         self.change_resources(target, count, guid)
     }
@@ -447,6 +466,57 @@ impl Machine {
             function.forgive_lost_queues();
             self.disable(function);
         }
+    }
+
+    /// Lets a function go on (section 4.9).
+    fn start(&self, function: &Arc<Function>) -> bool {
+        let Some(context) = function.restored.lock().take() else {
+            function
+                .queues
+                .read()
+                .sqs
+                .values()
+                .for_each(|sq| sq.pause(false));
+            return true;
+        };
+        {
+            let registers = function.registers.lock();
+            if registers.ready || registers.enabled() || registers.resets > 0 {
+                return false;
+            }
+        }
+        self.tell(function.id(), StateChange::Enable);
+        let sqs: Vec<Arc<Sq>> = context
+            .sqs
+            .iter()
+            .map(|&sq| Arc::new(Sq::resume(sq)))
+            .collect();
+        {
+            let mut queues = function.queues.write();
+            for &cq in &context.cqs {
+                queues.cqs.insert(cq.id, Arc::new(Cq::resume(cq)));
+            }
+            for sq in &sqs {
+                queues.sqs.insert(sq.id(), Arc::clone(sq));
+            }
+            queues.up = true;
+        }
+        if let Some(error) = sqs.iter().find_map(|sq| function.serve(sq).err()) {
+            self.core
+                .stats
+                .internal_error(format!("cannot start a queue: {error}"));
+            self.take_down(function, StateChange::Disable);
+            return false;
+        }
+        {
+            let mut registers = function.registers.lock();
+            registers.cc = context.cc | CC_EN;
+            (registers.aqa, registers.asq, registers.acq) = (context.aqa, context.asq, context.acq);
+            (registers.ready, registers.fatal) = (true, false);
+        }
+        function.counters().enables.inc();
+        sqs.iter().for_each(|sq| sq.pause(false));
+        true
     }
 
     fn change_resources(

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::fields::put;
 use crate::memory::{DmaError, GuestMemory};
+use crate::queue::{Class, Place};
 
 /// A head doorbell write that the hardware ignores.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -63,6 +64,25 @@ struct State {
     mode: Mode,
 }
 
+/// What makes a queue that is at rest, to make another like it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CqState {
+    /// Id.
+    pub id: u16,
+    /// Interrupt vector, if it has one.
+    pub vector: Option<u16>,
+    /// Address of the ring.
+    pub base: u64,
+    /// Entries.
+    pub size: u32,
+    /// Index of the next entry the host consumes.
+    pub head: u32,
+    /// Index of the next entry to post.
+    pub tail: u32,
+    /// Phase of the next entry to post.
+    pub phase: bool,
+}
+
 /// A completion queue of a function.
 pub struct Cq {
     id: u16,
@@ -91,6 +111,32 @@ impl Cq {
             vector,
             state: Mutex::new(state),
             space: Condvar::new(),
+        }
+    }
+
+    /// Creates a queue that goes on where another was.
+    pub fn resume(queue: CqState) -> Self {
+        let (Place::Valid(class, _) | Place::Invalid(class)) = Class::of(queue.id);
+        let CqState { id, size, base, .. } = queue;
+        let cq = Cq::new(id, size, base, class.cqe_size(), queue.vector);
+        {
+            let mut state = cq.state.lock();
+            (state.head, state.tail, state.phase) = (queue.head, queue.tail, queue.phase);
+        }
+        cq
+    }
+
+    /// Returns what [`Cq::resume`] needs.
+    pub fn state(&self) -> CqState {
+        let state = self.state.lock();
+        CqState {
+            id: self.id,
+            vector: self.vector,
+            base: self.base,
+            size: self.size,
+            head: state.head,
+            tail: state.tail,
+            phase: state.phase,
         }
     }
 

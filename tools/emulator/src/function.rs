@@ -23,6 +23,7 @@ use crate::faults::hooks::{self, Changes, Next};
 use crate::fields::u16_at;
 use crate::interrupts::Interrupts;
 use crate::memory::{DmaError, GuestMemory, Refusal};
+use crate::migration::Context;
 use crate::pci::{BAR_SIZE, ConfigSpace, Shape};
 use crate::queue::{Class, Closing, QUEUE_IDS, Sq};
 use crate::stats::{Counter, Counters, FunctionSnapshot, SessionSnapshot, Stats};
@@ -78,6 +79,8 @@ pub struct Function {
     pub(crate) queues: RwLock<Queues>,
     /// Whether the host was lied to about this function.
     pub(crate) excuse: Excuse,
+    /// What Start puts into effect.
+    pub(crate) restored: Mutex<Option<Context>>,
     counters: Counters,
     /// Commands fetched, by id of the queue.
     queue_commands: Box<[Counter; QUEUE_IDS]>,
@@ -116,6 +119,7 @@ impl Function {
             registers: Mutex::default(),
             queues: RwLock::default(),
             excuse: Excuse::default(),
+            restored: Mutex::default(),
             counters: Counters::default(),
             queue_commands: Box::new(std::array::from_fn(|_| Counter::default())),
             config_space: Mutex::new(ConfigSpace::new(shape)),

@@ -21,6 +21,7 @@ pub mod fields;
 pub mod function;
 pub mod interrupts;
 pub mod memory;
+pub mod migration;
 pub mod pci;
 mod presence;
 pub mod queue;

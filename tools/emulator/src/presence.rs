@@ -89,6 +89,7 @@ impl Function {
         }
         self.msix_table.lock().fill(0);
         self.interrupts.forget_pending();
+        *self.restored.lock() = None;
         self.registers.lock().begin_reset();
     }
 

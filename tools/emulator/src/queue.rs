@@ -133,6 +133,21 @@ struct State {
     closing: Closing,
 }
 
+/// What makes a queue that is at rest, to make another like it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SqState {
+    /// Id.
+    pub id: u16,
+    /// Address of the ring.
+    pub base: u64,
+    /// Entries.
+    pub size: u32,
+    /// Index of the next entry to fetch.
+    pub head: u32,
+    /// Index after the last entry posted.
+    pub tail: u32,
+}
+
 /// A submission queue of a function.
 pub struct Sq {
     id: u16,
@@ -170,6 +185,35 @@ impl Sq {
             gate: RwLock::new(true),
             excuse: Excuse::default(),
         }
+    }
+
+    /// Creates a queue that goes on where another was, but is paused.
+    pub fn resume(queue: SqState) -> Self {
+        let (Place::Valid(class, _) | Place::Invalid(class)) = Class::of(queue.id);
+        let sq = Sq::new(queue.id, class, queue.size, queue.base);
+        {
+            let mut state = sq.state.lock();
+            (state.head, state.tail, state.paused) = (queue.head, queue.tail, true);
+        }
+        sq
+    }
+
+    /// Returns what [`Sq::resume`] needs.
+    pub fn state(&self) -> SqState {
+        let state = self.state.lock();
+        SqState {
+            id: self.id,
+            base: self.base,
+            size: self.size,
+            head: state.head,
+            tail: state.tail,
+        }
+    }
+
+    /// Returns whether nothing is fetched and nothing runs.
+    pub fn is_stopped(&self) -> bool {
+        let state = self.state.lock();
+        state.paused && state.in_flight == 0
     }
 
     /// Returns the queue's id.

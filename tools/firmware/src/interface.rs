@@ -177,6 +177,14 @@ pub trait Firmware: Send + Sync {
 
     /// Returns the sessions that the function holds.
     fn sessions(&self, function: FunctionId) -> Vec<SessionInfo>;
+
+    /// Returns what the firmware needs to know about a stopped function to go on with it on another device
+    /// (section 4.9); `None` if it cannot.
+    fn save(&self, function: FunctionId) -> Option<Vec<u8>>;
+
+    /// Gives a disabled function what [`Firmware::save`] returned; false if that is not right, and nothing is changed
+    /// then. Its sessions need renegotiation.
+    fn restore(&self, function: FunctionId, context: &[u8]) -> bool;
 }
 
 impl<F: Firmware + ?Sized> Firmware for Arc<F> {
@@ -202,5 +210,13 @@ impl<F: Firmware + ?Sized> Firmware for Arc<F> {
 
     fn sessions(&self, function: FunctionId) -> Vec<SessionInfo> {
         (**self).sessions(function)
+    }
+
+    fn save(&self, function: FunctionId) -> Option<Vec<u8>> {
+        (**self).save(function)
+    }
+
+    fn restore(&self, function: FunctionId, context: &[u8]) -> bool {
+        (**self).restore(function, context)
     }
 }

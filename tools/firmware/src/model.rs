@@ -21,6 +21,7 @@ mod function;
 mod gcm;
 mod handlers;
 mod key;
+mod migration;
 mod partition;
 mod session;
 mod xts;
@@ -121,5 +122,19 @@ impl Firmware for Model {
 
     fn sessions(&self, function: FunctionId) -> Vec<SessionInfo> {
         self.with(function, |function| function.sessions())
+    }
+
+    fn save(&self, function: FunctionId) -> Option<Vec<u8>> {
+        let saved = self.with(function, |function| migration::save(function));
+        saved
+            .inspect_err(|status| tracing::warn!(function = function.0, ?status, "no context"))
+            .ok()
+    }
+
+    fn restore(&self, function: FunctionId, context: &[u8]) -> bool {
+        let restored = self.with(function, |function| migration::restore(function, context));
+        restored
+            .inspect_err(|status| tracing::warn!(function = function.0, ?status, "bad context"))
+            .is_ok()
     }
 }

@@ -14,4 +14,4 @@ pub use client::{ConnectError, Remote};
 pub use server::serve;
 
 /// Version of the protocol.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;

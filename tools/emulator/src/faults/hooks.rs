@@ -126,7 +126,7 @@ fn refusal(class: Class, sqe: &[u8], status: u16, error: u16) -> Cqe {
 /// Does what needs no event.
 pub(crate) fn act(function: &Function, what: &What) {
     match *what {
-        What::ClearEnable => function.core.send(Event::ClearEnable(function.id())),
+        What::ClearEnable => function.core.send(Event::ClearEnable(function.id(), None)),
         What::Fatal => function.registers.lock().fatal = true,
         What::Crash => {
             function.registers.lock().fatal = true;

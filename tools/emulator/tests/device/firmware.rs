@@ -61,6 +61,8 @@ pub struct TestFirmware {
     pub fast: Mutex<Vec<FastRequest>>,
     /// Control requests in the order they came.
     pub control: Mutex<Vec<ControlRequest>>,
+    /// Contexts in the order they came, with the function they are for.
+    pub restored: Mutex<Vec<(u16, Vec<u8>)>>,
 }
 
 impl TestFirmware {
@@ -227,5 +229,14 @@ impl Firmware for TestFirmware {
             id: 5,
             needs_renegotiation: false,
         }]
+    }
+
+    fn save(&self, function: FunctionId) -> Option<Vec<u8>> {
+        Some(vec![function.0 as u8, 0xfa])
+    }
+
+    fn restore(&self, function: FunctionId, context: &[u8]) -> bool {
+        self.restored.lock().push((function.0, context.to_vec()));
+        context.ends_with(&[0xfa])
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Several functions of one device: resources (section 4.6), migration (section 4.9), isolation (section 11).
+//! Several functions of one device: resources (section 4.6), SR-IOV, resets, isolation (section 11).
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use azihsm_firmware::{FunctionId, StateChange};
 use crate::firmware::{HOLD, TestFirmware};
 use crate::host::{CC, CSTS, Cp, Host, eventually, quick};
 
-const SET_COUNT: u8 = 0xc3;
+pub const SET_COUNT: u8 = 0xc3;
 const GET_COUNT: u8 = 0xc4;
 
 /// Device Control, with the reset bit.
-const DEVCTL: usize = 0x68;
-const DEVCTL_FLR: u16 = 0x8000;
+pub const DEVCTL: usize = 0x68;
+pub const DEVCTL_FLR: u16 = 0x8000;
 const SRIOV_CONTROL: usize = 0x148;
 const SRIOV_NUM_VFS: usize = 0x150;
 /// VF Enable, VF Memory Space Enable.
@@ -36,7 +36,7 @@ fn enable_vfs(pf: &Host, count: u16) {
 }
 
 /// A PF and two VFs, each with a host of its own; the VFs exist, but only the PF's controller is enabled.
-fn start() -> (Host, Host, Host, Arc<TestFirmware>) {
+pub fn start() -> (Host, Host, Host, Arc<TestFirmware>) {
     let firmware = Arc::new(TestFirmware::default());
     let function = |id, role| FunctionConfig {
         id: FunctionId(id),
@@ -384,48 +384,6 @@ fn registers_written_after_a_reset_are_not_lost() {
         Some((16, 0, 0, 0))
     );
     assert_eq!(vf0.reg(0x28), vf0.admin.sq_base as u32);
-}
-
-#[test]
-fn migration_is_for_the_pf() {
-    let (mut pf, mut vf0, _, firmware) = start();
-    assert_eq!(pf.admin(SET_COUNT, 0, &[1, 2]).0, 0);
-    vf0.enable();
-    for opcode in 0xc5..=0xc9 {
-        assert_eq!(
-            vf0.admin(opcode, 0, &[1]).0,
-            0x4002,
-            "{opcode:#x} from a VF"
-        );
-        assert_eq!(pf.admin(opcode, 0, &[0]).0, 0x4002, "{opcode:#x} on the PF");
-        assert_eq!(
-            pf.admin(opcode, 0, &[65]).0,
-            0x4002,
-            "{opcode:#x} on a bad id"
-        );
-    }
-    let mut cp = vf0.pair(1, 4);
-    let b = vf0.page(3);
-    vf0.write(b, &[HOLD, 1]);
-    vf0.submit(&mut cp, &Cp::new(1, b, 2, b + 4096).0);
-    firmware.await_waiting(&[1]);
-    assert_eq!(pf.admin(0xc5, 0, &[1]).0, 0, "prepare");
-    pf.admin_start(0xc6, 0, &[1]);
-    std::thread::sleep(crate::host::QUIET);
-    assert!(pf.peek(&pf.admin).is_none(), "stop drains");
-    firmware.open(1);
-    eventually("stop", || pf.peek(&pf.admin).is_some());
-    assert_eq!(vf0.reap(&mut cp).cid(), 1);
-    vf0.submit(&mut cp, &Cp::new(2, b, 2, b + 4096).0);
-    vf0.quiet(&cp);
-    assert_eq!(pf.function.sq(0).unwrap().indexes().3, 0);
-    let mut admin = std::mem::replace(&mut pf.admin, crate::host::Queue::new(0, 16, 0, 0));
-    assert_eq!(pf.reap(&mut admin).status(), 0);
-    pf.admin = admin;
-    assert_eq!(pf.admin(0xc7, 0, &[1]).0, 0, "start");
-    assert_eq!(vf0.reap(&mut cp).cid(), 2);
-    assert_eq!(pf.admin(0xc8, b, &[1]).0, 0x4007, "no context is made");
-    assert_eq!(pf.admin(0xc9, b, &[1]).0, 0x4007, "none is taken");
 }
 
 #[test]

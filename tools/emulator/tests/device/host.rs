@@ -180,6 +180,17 @@ impl Host {
         (host, firmware)
     }
 
+    /// Replaces the host's memory by that of another one, which goes on to use it.
+    pub fn take_ram(&mut self, other: &Host) {
+        self.function.memory.unmap_all();
+        self.ram = other.ram.try_clone().unwrap();
+        let ram = other.ram.try_clone().unwrap();
+        self.function
+            .memory
+            .map(RAM, RAM_SIZE, true, true, Some((ram, 0)))
+            .unwrap();
+    }
+
     /// Sets what a reset of the function has cleared: Memory Space Enable, Bus Master Enable.
     pub fn set_master(&self) {
         self.function.config_write(4, &6u16.to_le_bytes());

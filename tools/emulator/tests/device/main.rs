@@ -18,5 +18,6 @@ mod firmware;
 mod functions;
 mod garbage;
 mod host;
+mod migration;
 mod model;
 mod queues;

@@ -29,6 +29,8 @@ pub(super) enum Kind {
     SessionKey = 3,
     /// An AES key.
     Key = 4,
+    /// Context of a function that moves to another device.
+    Context = 5,
 }
 
 impl Kind {

@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 use super::{
     access::random,
     blob::{self, Kind},
+    migration::Carried,
 };
 
 /// Length of a BK3.
@@ -185,6 +186,23 @@ impl Partition {
         self.masking_key
             .as_deref()
             .ok_or(Status::PartitionNotProvisioned)
+    }
+
+    /// Returns what moves to another device with the function.
+    pub(super) fn carry(&self) -> Carried {
+        Carried {
+            root: self.root.clone(),
+            bk3_initialized: self.bk3_initialized,
+            sealed_bk3: self.sealed_bk3.clone(),
+        }
+    }
+
+    /// Takes what came from another device.
+    pub(super) fn take_over(&mut self, carried: Carried) {
+        self.forget();
+        self.root = carried.root;
+        self.bk3_initialized = carried.bk3_initialized;
+        self.sealed_bk3 = carried.sealed_bk3;
     }
 
     /// Forgets what only lives until the next subsystem reset.

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::SessionInfo;
 
 /// Sessions of a function.
-const SESSIONS: usize = 8;
+pub(super) const SESSIONS: usize = 8;
 
 /// Short application id of every session: a partition has one application.
 pub(super) const SHORT_APP_ID: u8 = 0;
@@ -97,6 +97,24 @@ impl Sessions {
             session.state = State::NeedsRenegotiation;
             session.masking_key = None;
         }
+    }
+
+    /// Returns the revision of each session, by id.
+    pub(super) fn revisions(&self) -> [Option<ApiRev>; SESSIONS] {
+        self.0
+            .each_ref()
+            .map(|session| session.as_ref().map(|session| session.revision))
+    }
+
+    /// Reserves the slots that have a revision, and frees the others.
+    pub(super) fn reserve(&mut self, revisions: [Option<ApiRev>; SESSIONS]) {
+        self.0 = revisions.map(|revision| {
+            Some(Session {
+                state: State::NeedsRenegotiation,
+                revision: revision?,
+                masking_key: None,
+            })
+        });
     }
 
     /// Returns the sessions that exist.

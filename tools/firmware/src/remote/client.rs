@@ -296,4 +296,22 @@ impl Firmware for Remote {
         }
         Vec::new()
     }
+
+    fn save(&self, function: FunctionId) -> Option<Vec<u8>> {
+        match self.call(function, &Request::Save) {
+            Some(Reply::Save(context)) => return context,
+            Some(reply) => unexpected(&reply),
+            None => {}
+        }
+        None
+    }
+
+    fn restore(&self, function: FunctionId, context: &[u8]) -> bool {
+        match self.call(function, &Request::Restore(context.to_vec())) {
+            Some(Reply::Restore(taken)) => return taken,
+            Some(reply) => unexpected(&reply),
+            None => {}
+        }
+        false
+    }
 }

@@ -20,6 +20,8 @@ mod kind {
     pub(super) const FAST: u8 = 4;
     pub(super) const STATE: u8 = 5;
     pub(super) const SESSIONS: u8 = 6;
+    pub(super) const SAVE: u8 = 7;
+    pub(super) const RESTORE: u8 = 8;
     pub(super) const REPLY: u8 = 0x80;
 }
 
@@ -102,6 +104,8 @@ mod tests {
                 guid: [9; 16],
             }),
             Request::Sessions,
+            Request::Save,
+            Request::Restore(vec![1, 2, 3]),
         ];
         requests.extend(CIPHERS.map(|cipher| {
             let data = vec![9; 33];
@@ -161,6 +165,10 @@ mod tests {
                 },
             ]),
             Reply::Sessions(vec![]),
+            Reply::Save(None),
+            Reply::Save(Some(vec![1, 2, 3])),
+            Reply::Restore(true),
+            Reply::Restore(false),
         ]
     }
 
@@ -196,7 +204,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        assert_eq!(Request::decode(7, vec![]), Err(MessageError::Kind(7)));
+        assert_eq!(Request::decode(9, vec![]), Err(MessageError::Kind(9)));
         assert_eq!(Request::decode(0x81, vec![]), Err(MessageError::Kind(0x81)));
         assert_eq!(Reply::decode(1, vec![]), Err(MessageError::Kind(1)));
         assert_eq!(

@@ -145,6 +145,8 @@ fn carry_out(firmware: &impl Firmware, function: FunctionId, request: Request) -
             Reply::State
         }
         Request::Sessions => Reply::Sessions(firmware.sessions(function)),
+        Request::Save => Reply::Save(firmware.save(function)),
+        Request::Restore(context) => Reply::Restore(firmware.restore(function, &context)),
     }
 }
 

@@ -8,6 +8,7 @@ mod gcm;
 mod host;
 mod information;
 mod key;
+mod migration;
 mod remote;
 mod reset;
 mod session;

@@ -194,6 +194,12 @@ fn replies_come_in_any_order() {
         fn sessions(&self, _: azihsm_firmware::FunctionId) -> Vec<SessionInfo> {
             Vec::new()
         }
+        fn save(&self, _: azihsm_firmware::FunctionId) -> Option<Vec<u8>> {
+            None
+        }
+        fn restore(&self, _: azihsm_firmware::FunctionId, _: &[u8]) -> bool {
+            false
+        }
     }
 
     let directory = tempfile::tempdir().unwrap();
@@ -248,7 +254,7 @@ fn assert_lost(remote: &Remote) {
 }
 
 const HELLO: [u8; 18] = [
-    14, 0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, b'A', b'Z', b'H', b'F', 1, 0,
+    14, 0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, b'A', b'Z', b'H', b'F', 2, 0,
 ];
 
 /// Connects to firmware that greets and then does `rest`.
@@ -384,10 +390,10 @@ fn something_else_at_the_other_end() {
         ConnectError::Protocol
     ));
     let mut hello = HELLO;
-    hello[16] = 2;
+    hello[16] = 3;
     assert!(matches!(
         answer(Box::leak(Box::new(hello))),
-        ConnectError::Version(2)
+        ConnectError::Version(3)
     ));
 }
 

@@ -22,6 +22,10 @@ pub(in crate::remote) enum Reply {
     State,
     /// The sessions.
     Sessions(Vec<SessionInfo>),
+    /// The context of a function, if it can be had.
+    Save(Option<Vec<u8>>),
+    /// Whether the context was taken.
+    Restore(bool),
 }
 
 impl Reply {
@@ -30,6 +34,7 @@ impl Reply {
         let w = Writer::new(match self {
             Self::Control(outcome) => outcome.response.len(),
             Self::Fast(outcome) => outcome.data.len(),
+            Self::Save(Some(context)) => context.len(),
             _ => 0,
         });
         let (kind, w) = match self {
@@ -61,6 +66,11 @@ impl Reply {
                 };
                 (kind::SESSIONS, sessions.iter().fold(w, entry))
             }
+            Self::Save(context) => {
+                let w = w.u8(context.is_some().into());
+                (kind::SAVE, w.bytes(context.as_deref().unwrap_or_default()))
+            }
+            Self::Restore(taken) => (kind::RESTORE, w.u8((*taken).into())),
         };
         (kind | kind::REPLY, w.finish())
     }
@@ -117,6 +127,11 @@ impl Reply {
                 }
                 Self::Sessions(sessions)
             }
+            Some(kind::SAVE) if r.bool("context present")? => {
+                return Ok(Self::Save(Some(r.rest())));
+            }
+            Some(kind::SAVE) => Self::Save(None),
+            Some(kind::RESTORE) => Self::Restore(r.bool("context taken")?),
             _ => return Err(MessageError::Kind(kind)),
         };
         r.finish()?;

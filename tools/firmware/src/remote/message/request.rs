@@ -31,6 +31,10 @@ pub(in crate::remote) enum Request {
     State(StateChange),
     /// Asks for the sessions.
     Sessions,
+    /// Asks for the context of a function that moves to another device.
+    Save,
+    /// Gives such a context.
+    Restore(Vec<u8>),
 }
 
 impl Request {
@@ -39,6 +43,7 @@ impl Request {
         let w = Writer::new(match self {
             Self::Control(command) => command.request.len(),
             Self::Fast(command) => command.data.len(),
+            Self::Restore(context) => context.len(),
             _ => 0,
         });
         let (kind, w) = match self {
@@ -54,6 +59,8 @@ impl Request {
             Self::Fast(command) => (kind::FAST, encode_fast(w, command)),
             Self::State(change) => (kind::STATE, encode_state(w, change)),
             Self::Sessions => (kind::SESSIONS, w),
+            Self::Save => (kind::SAVE, w),
+            Self::Restore(context) => (kind::RESTORE, w.bytes(context)),
         };
         (kind, w.finish())
     }
@@ -95,6 +102,8 @@ impl Request {
             kind::FAST => return decode_fast(r).map(Self::Fast),
             kind::STATE => Self::State(decode_state(&mut r)?),
             kind::SESSIONS => Self::Sessions,
+            kind::SAVE => Self::Save,
+            kind::RESTORE => return Ok(Self::Restore(r.rest())),
             kind => return Err(MessageError::Kind(kind)),
         };
         r.finish()?;
