@@ -21,3 +21,4 @@ mod host;
 mod migration;
 mod model;
 mod queues;
+mod wycheproof;

@@ -72,13 +72,13 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 /// A provisioned device with a session and queues.
-struct Provisioned {
-    host: Host,
+pub struct Provisioned {
+    pub host: Host,
     cp: Queue,
     fp: Queue,
     buffers: u64,
     /// Three areas of 16 pages: source, destination, tails.
-    areas: [u64; 3],
+    pub areas: [u64; 3],
     session: Session,
 }
 
@@ -117,7 +117,7 @@ impl Transport for Wire<'_> {
 }
 
 impl Provisioned {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let model = Model::builder()
             .test_key(TEST_KEY)
             .fips_approved(true)
@@ -159,22 +159,32 @@ impl Provisioned {
 
     /// Makes a key of that value and returns its bulk key id.
     fn key(&mut self, size: AesKeySize, key: &[u8]) -> u32 {
+        self.make_key(size, key).0
+    }
+
+    /// Makes a key of that value and returns its bulk key id, and the id to delete it by.
+    pub fn make_key(&mut self, size: AesKeySize, key: &[u8]) -> (u32, u16) {
         let label: Vec<u8> = TEST_KEY.iter().zip(key).map(|(a, b)| a ^ b).collect();
         let session = self.session.id;
         let made = self
             .client()
             .generate_aes_key(session, size, &label, false)
             .unwrap();
-        made.bulk_key_id.unwrap().into()
+        (made.bulk_key_id.unwrap().into(), made.key_id)
     }
 
-    fn run(&mut self, sqe: &Fp) -> Completion {
+    pub fn delete_key(&mut self, id: u16) {
+        let session = self.session.id;
+        self.client().delete_key(session, id).unwrap();
+    }
+
+    pub fn run(&mut self, sqe: &Fp) -> Completion {
         self.host.submit(&mut self.fp, &sqe.0);
         self.host.reap(&mut self.fp)
     }
 
     /// Places AAD, text and tail as a host does, runs GCM, and returns completion and output text.
-    fn gcm(
+    pub fn gcm(
         &mut self,
         key: u32,
         decrypt: bool,
@@ -223,7 +233,7 @@ impl Provisioned {
         (completion, out)
     }
 
-    fn xts(&self, keys: [u32; 2], decrypt: bool, unit: u8, tweak: u64, len: u32) -> Fp {
+    pub fn xts(&self, keys: [u32; 2], decrypt: bool, unit: u8, tweak: u64, len: u32) -> Fp {
         let mut sqe = Fp::new(1, true, keys[0], self.areas[0], self.areas[1], len)
             .set(4, &[0x2c | u8::from(decrypt), 1 | unit << 6])
             .set(8, &self.session.id.to_le_bytes())
