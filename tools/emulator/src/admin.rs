@@ -149,18 +149,18 @@ fn create_cq(function: &Function, sqe: &[u8]) -> Outcome {
             ),
         );
     }
-    let cq = Arc::new(Cq::new(
+    let cq = Cq::new(
         id,
         size,
         prp1(sqe),
         class.cqe_size(),
         interrupts.then_some(vector),
-    ));
+    );
     let mut queues = function.queues.write();
     if !queues.up || queues.cqs.contains_key(&id) {
         return Err(Status::Internal);
     }
-    queues.cqs.insert(id, cq);
+    function.add_cq(&mut queues, cq);
     Ok(0)
 }
 
@@ -187,7 +187,7 @@ fn create_sq(function: &Function, sqe: &[u8]) -> Outcome {
         if !queues.up || queues.sqs.contains_key(&id) {
             return Err(Status::Internal);
         }
-        queues.sqs.insert(id, Arc::clone(&sq));
+        function.add_sq(&mut queues, &sq);
     }
     let served = function
         .core

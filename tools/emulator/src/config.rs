@@ -19,6 +19,8 @@ pub struct Config {
     pub fp_service_time: Duration,
     /// Size of the MSI-X table of each function, 1 to 32.
     pub vectors: u16,
+    /// Let the client map the doorbells, and look for changes in them.
+    pub fast: bool,
     /// Refuse what the device tolerates although no correct driver does it.
     pub strict: bool,
     /// Clear CC.EN when the subsystem reset signature is written (section 2, open point 2).
@@ -41,6 +43,7 @@ impl Default for Config {
             service_time: Duration::ZERO,
             fp_service_time: Duration::ZERO,
             vectors: VECTORS as u16,
+            fast: false,
             strict: false,
             nssr_clears_enable: false,
             grant: None,

@@ -291,18 +291,12 @@ impl Machine {
         let registers = *function.registers.lock();
         let cq_size = (registers.aqa >> 16) + 1;
         let sq_size = (registers.aqa & 0xfff) + 1;
-        let cq = Arc::new(Cq::new(
-            0,
-            cq_size,
-            registers.acq,
-            Class::Admin.cqe_size(),
-            Some(0),
-        ));
+        let cq = Cq::new(0, cq_size, registers.acq, Class::Admin.cqe_size(), Some(0));
         let sq = Arc::new(Sq::new(0, Class::Admin, sq_size, registers.asq));
         {
             let mut queues = function.queues.write();
-            queues.cqs.insert(0, cq);
-            queues.sqs.insert(0, Arc::clone(&sq));
+            function.add_cq(&mut queues, cq);
+            function.add_sq(&mut queues, &sq);
             queues.up = true;
         }
         if let Err(error) = function.serve(&sq) {
@@ -494,10 +488,10 @@ impl Machine {
         {
             let mut queues = function.queues.write();
             for &cq in &context.cqs {
-                queues.cqs.insert(cq.id, Arc::new(Cq::resume(cq)));
+                function.add_cq(&mut queues, Cq::resume(cq));
             }
             for sq in &sqs {
-                queues.sqs.insert(sq.id(), Arc::clone(sq));
+                function.add_sq(&mut queues, sq);
             }
             queues.up = true;
         }

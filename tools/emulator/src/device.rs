@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::controller::{Event, Machine};
+use crate::doorbells;
 use crate::faults::Faults;
 use crate::function::{Function, Role};
 use crate::resources::Resources;
@@ -90,7 +91,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// The thread of the state machine cannot be created.
+    /// A thread, or the memory of its doorbells, cannot be had.
     pub fn new(
         config: Config,
         firmware: Arc<dyn Firmware>,
@@ -111,11 +112,14 @@ impl Device {
         let vfs = functions.iter().filter(|f| f.role == Role::Vf).count() as u16;
         let functions: Vec<Arc<Function>> = functions
             .iter()
-            .map(|&f| Arc::new(Function::new(f, has_pf, vfs, Arc::clone(&core))))
-            .collect();
+            .map(|&f| Function::new(f, has_pf, vfs, Arc::clone(&core)).map(Arc::new))
+            .collect::<Result<_, _>>()?;
         let _ = core
             .functions
             .set(functions.iter().map(Arc::downgrade).collect());
+        if core.config.fast {
+            functions.iter().try_for_each(doorbells::watch)?;
+        }
         let machine = Machine::new(Arc::clone(&core), functions.clone());
         machine.power_up();
         let machine = thread::Builder::new()

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::controller::{CC, Event, RegisterEffect, Registers};
 use crate::cq::{Cq, Posted};
 use crate::device::{Core, FunctionConfig};
+use crate::doorbells::Doorbells;
 use crate::faults::Moment;
 use crate::faults::excuse::Excuse;
 use crate::faults::hooks::{self, Changes, Next};
@@ -81,7 +82,7 @@ pub struct Function {
     pub(crate) excuse: Excuse,
     /// What Start puts into effect.
     pub(crate) restored: Mutex<Option<Context>>,
-    counters: Counters,
+    pub(crate) counters: Counters,
     /// Commands fetched, by id of the queue.
     queue_commands: Box<[Counter; QUEUE_IDS]>,
     pub(crate) config_space: Mutex<ConfigSpace>,
@@ -91,13 +92,20 @@ pub struct Function {
     pub(crate) visible: AtomicBool,
     /// Whether queues went away without the host's doing, and it has not written CC since.
     pub(crate) lost_queues: AtomicBool,
+    /// BAR2, if the client maps it.
+    doorbells: Option<Doorbells>,
     /// BAR4: the client emulates the MSI-X table, this only keeps what is written.
     pub(crate) msix_table: Mutex<Box<[u8; BAR_SIZE]>>,
 }
 
 impl Function {
     /// Creates a function of a device with a PF or without one, and with `vfs` VFs.
-    pub(crate) fn new(function: FunctionConfig, has_pf: bool, vfs: u16, core: Arc<Core>) -> Self {
+    pub(crate) fn new(
+        function: FunctionConfig,
+        has_pf: bool,
+        vfs: u16,
+        core: Arc<Core>,
+    ) -> std::io::Result<Self> {
         let FunctionConfig {
             id,
             role,
@@ -109,7 +117,8 @@ impl Function {
             vectors: core.config.vectors,
             vfs: if role == Role::Pf { vfs } else { 0 },
         };
-        Function {
+        let doorbells = core.config.fast.then(Doorbells::new).transpose()?;
+        Ok(Function {
             id,
             role,
             initial_resources: resources,
@@ -126,8 +135,9 @@ impl Function {
             of_pf,
             visible: AtomicBool::new(!of_pf),
             lost_queues: AtomicBool::new(false),
+            doorbells,
             msix_table: Mutex::new(Box::new([0; BAR_SIZE])),
-        }
+        })
     }
 
     /// Returns the controller id.
@@ -249,75 +259,9 @@ impl Function {
         }
     }
 
-    /// Reads BAR2: doorbells cannot be read back.
-    pub fn doorbell_read(&self, data: &mut [u8]) {
-        data.fill(if self.is_visible() { 0 } else { 0xff });
-    }
-
-    /// Writes BAR2, the doorbells.
-    pub fn doorbell_write(&self, offset: usize, data: &[u8]) {
-        if !self.is_visible() {
-            return;
-        }
-        let Ok(value) = <[u8; 4]>::try_from(data).map(u32::from_le_bytes) else {
-            return self
-                .doorbell_violation(offset, format!("access of {} bytes, not 4", data.len()));
-        };
-        let id = (offset / 8) as u16;
-        match offset % 8 {
-            0 => {
-                self.counters.doorbell_writes_sq.inc();
-                let sq = self.sq(id);
-                if sq
-                    .as_ref()
-                    .is_some_and(|sq| hooks::loses_doorbell(self, sq))
-                {
-                    return;
-                }
-                match sq.map(|sq| sq.ring(value)) {
-                    Some(Ok(())) if !self.memory.is_master() => self.doorbell_violation(
-                        offset,
-                        format!(
-                            "SQ {id}: Bus Master Enable is not set, the command cannot be fetched"
-                        ),
-                    ),
-                    Some(Ok(())) => {}
-                    Some(Err(error)) => {
-                        self.doorbell_violation(offset, format!("SQ {id}: {error}"))
-                    }
-                    None => {
-                        self.no_queue(offset, format!("SQ {id} does not exist (value {value})"))
-                    }
-                }
-            }
-            4 => {
-                self.counters.doorbell_writes_cq.inc();
-                match self.cq(id).map(|cq| cq.ring(value)) {
-                    Some(Ok(())) => {}
-                    Some(Err(error)) => {
-                        self.doorbell_violation(offset, format!("CQ {id}: {error}"))
-                    }
-                    None => {
-                        self.no_queue(offset, format!("CQ {id} does not exist (value {value})"))
-                    }
-                }
-            }
-            _ => self.doorbell_violation(offset, "not aligned to 4 bytes".to_owned()),
-        }
-    }
-
-    /// A doorbell of a queue that is not there: a violation, unless the host cannot know yet.
-    fn no_queue(&self, offset: usize, text: String) {
-        if self.lost_queues.load(Ordering::SeqCst) {
-            self.consequence(format!("doorbell {offset:#x}: {text}"));
-        } else {
-            self.doorbell_violation(offset, text);
-        }
-    }
-
-    fn doorbell_violation(&self, offset: usize, text: String) {
-        let sq = self.sq((offset / 8) as u16);
-        self.violation(sq.as_deref(), format!("doorbell {offset:#x}: {text}"));
+    /// Returns the doorbells that the client may map.
+    pub fn doorbells(&self) -> Option<&Doorbells> {
+        self.doorbells.as_ref()
     }
 
     /// Records that the host broke the protocol, on a queue if it has to do with one.
@@ -333,7 +277,8 @@ impl Function {
         }
     }
 
-    fn consequence(&self, text: impl Display) {
+    /// Records that the host did wrong, but is not to blame.
+    pub(crate) fn consequence(&self, text: impl Display) {
         self.counters.consequences.inc();
         self.stats()
             .consequence(format!("function {}: {text}", self.id.0));

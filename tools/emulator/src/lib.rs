@@ -15,6 +15,7 @@ pub mod control_socket;
 pub mod controller;
 pub mod cq;
 pub mod device;
+pub mod doorbells;
 pub mod fast;
 pub mod faults;
 pub mod fields;

@@ -66,6 +66,10 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = VECTORS as u16, value_parser = clap::value_parser!(u16).range(1..=VECTORS as i64))]
     vectors: u16,
 
+    /// For measurements: the client maps the doorbells, and threads poll them. Fewer violations are noticed
+    #[arg(long)]
+    fast: bool,
+
     /// End with exit code 3 if the host violated the protocol
     #[arg(long)]
     strict: bool,
@@ -226,6 +230,7 @@ fn start_device(
         nssr_clears_enable: arguments.nssr_clears_enable,
         grant: arguments.grant,
         vectors: arguments.vectors,
+        fast: arguments.fast,
         ..Config::default()
     };
     let functions = functions(arguments)?;

@@ -49,7 +49,7 @@ where
     let mut sockets = Sockets(Vec::new());
     for (index, function) in device.functions().iter().enumerate().rev() {
         let path = path_of(path, index);
-        let server = transport::listen(&path, function.config().vectors)?;
+        let server = transport::listen(&path, function)?;
         sockets.0.push(Remove(path));
         let connected = news.clone();
         let mut backend = Backend::new(Arc::clone(device), Arc::clone(function), move || {

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -14,12 +15,16 @@ use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_INFO_EVENTFD, VFIO_IRQ_INFO_NORESIZE, VFIO_IRQ_SET_ACTION_TRIGGER,
     VFIO_IRQ_SET_ACTION_TYPE_MASK, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_PCI_BAR0_REGION_INDEX,
     VFIO_PCI_BAR2_REGION_INDEX, VFIO_PCI_BAR4_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX,
-    VFIO_PCI_MSIX_IRQ_INDEX, VFIO_PCI_NUM_IRQS, VFIO_PCI_NUM_REGIONS, VFIO_REGION_INFO_FLAG_READ,
-    VFIO_REGION_INFO_FLAG_WRITE, vfio_region_info,
+    VFIO_PCI_MSIX_IRQ_INDEX, VFIO_PCI_NUM_IRQS, VFIO_PCI_NUM_REGIONS, VFIO_REGION_INFO_FLAG_MMAP,
+    VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE, vfio_region_info,
+    vfio_region_sparse_mmap_area,
 };
-use vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, Server, ServerBackend, ServerRegion};
+use vfio_user::{
+    DmaMapFlags, DmaUnmapFlags, IrqInfo, Server, ServerBackend, ServerRegion, SparseArea,
+};
 
 use crate::device::Device;
+use crate::doorbells::Doorbells;
 use crate::function::Function;
 use crate::pci::{BAR_SIZE, CONFIG_SIZE};
 
@@ -28,7 +33,7 @@ use crate::pci::{BAR_SIZE, CONFIG_SIZE};
 /// # Errors
 ///
 /// The socket cannot be made, for instance because there is a file of that name.
-pub fn listen(path: &Path, vectors: u16) -> Result<Server> {
+pub fn listen(path: &Path, function: &Function) -> Result<Server> {
     if path.exists() {
         bail!(
             "{} exists already: another emulator may be listening there (choose another path); if none is, a previous \
@@ -45,8 +50,8 @@ pub fn listen(path: &Path, vectors: u16) -> Result<Server> {
     Ok(Server::from_owned_fd(
         listener.into(),
         true,
-        irqs(vectors),
-        regions(),
+        irqs(function.config().vectors),
+        regions(function.doorbells().map(Doorbells::descriptor)),
     ))
 }
 
@@ -113,15 +118,23 @@ fn region_size(index: u32) -> usize {
     }
 }
 
-fn regions() -> Vec<ServerRegion> {
+/// Describes the regions; the client may map BAR2 if there is a descriptor for it.
+fn regions(doorbells: Option<RawFd>) -> Vec<ServerRegion> {
     (0..VFIO_PCI_NUM_REGIONS)
         .map(|index| {
             let size = region_size(index) as u64;
-            let flags = if size > 0 {
+            let mut flags = if size > 0 {
                 VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE
             } else {
                 0
             };
+            let mmap_fd = doorbells.filter(|_| index == VFIO_PCI_BAR2_REGION_INDEX);
+            let mut sparse_areas = Vec::new();
+            if mmap_fd.is_some() {
+                flags |= VFIO_REGION_INFO_FLAG_MMAP;
+                let area = vfio_region_sparse_mmap_area { offset: 0, size };
+                sparse_areas.push(SparseArea { area });
+            }
             ServerRegion {
                 region_info: vfio_region_info {
                     argsz: size_of::<vfio_region_info>() as u32,
@@ -130,8 +143,8 @@ fn regions() -> Vec<ServerRegion> {
                     size,
                     ..Default::default()
                 },
-                sparse_areas: Vec::new(),
-                mmap_fd: None,
+                sparse_areas,
+                mmap_fd,
             }
         })
         .collect()

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -164,12 +165,12 @@ fn a_client_enables_and_identifies() {
     let mut sqe = [0; 64];
     sqe[0] = 0xa;
     sqe[40] = 7;
-    std::os::unix::fs::FileExt::write_all_at(&ram, &sqe, 0).unwrap();
+    ram.write_all_at(&sqe, 0).unwrap();
     client.region_write(2, 0, &1u32.to_le_bytes()).unwrap();
     ours.set_read_timeout(Some(LIMIT)).unwrap();
     (&ours).read_exact(&mut [0; 8]).expect("an interrupt");
     let mut cqe = [0; 16];
-    std::os::unix::fs::FileExt::read_exact_at(&ram, &mut cqe, 0x1000).unwrap();
+    ram.read_exact_at(&mut cqe, 0x1000).unwrap();
     assert_eq!(cqe, [2, 0, 2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0]);
     client.region_write(2, 4, &1u32.to_le_bytes()).unwrap();
 
@@ -236,6 +237,55 @@ fn a_pf_and_its_vfs() {
     let (code, error, stats) = emulator.finish();
     assert_eq!((code, error.as_str()), (0, ""));
     assert_eq!(stats["enables"], 1);
+}
+
+#[test]
+fn doorbells_that_the_guest_maps() {
+    let emulator = Emulator::start(&["--strict", "--fast"]);
+    let mut client = emulator.connect();
+    assert!(client.region(0).unwrap().file_offset.is_none());
+    let region = client.region(2).unwrap();
+    let area = &region.sparse_areas[0];
+    assert_eq!((area.offset, area.size), (0, 4096));
+    let page = region
+        .file_offset
+        .as_ref()
+        .unwrap()
+        .file()
+        .try_clone()
+        .unwrap();
+    let ram = tempfile::tempfile().unwrap();
+    ram.set_len(0x4000).unwrap();
+    client
+        .dma_map(0, 0x10_0000, 0x4000, ram.as_raw_fd())
+        .unwrap();
+    set_config(&mut client, 4, 6);
+    for (offset, value) in [(0x24, 0x000f_000fu64), (0x28, 0x10_0000), (0x30, 0x10_1000)] {
+        let value = value.to_le_bytes();
+        let len = if offset == 0x24 { 4 } else { 8 };
+        client.region_write(0, offset, &value[..len]).unwrap();
+    }
+    client.region_write(0, 0x14, &1u32.to_le_bytes()).unwrap();
+    let limit = Instant::now() + LIMIT;
+    while reg(&mut client, 0x1c) != 1 {
+        assert!(Instant::now() < limit, "not ready");
+    }
+    // Get Features 7.
+    let mut sqe = [0; 64];
+    sqe[0] = 0xa;
+    sqe[40] = 7;
+    ram.write_all_at(&sqe, 0).unwrap();
+    page.write_all_at(&1u32.to_le_bytes(), 0).unwrap();
+    let mut cqe = [0; 16];
+    while cqe[14] & 1 == 0 {
+        assert!(Instant::now() < limit, "no completion");
+        ram.read_exact_at(&mut cqe, 0x1000).unwrap();
+    }
+    assert_eq!(cqe[..4], [3, 0, 3, 0]);
+    drop(client);
+    let (code, error, stats) = emulator.finish();
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(stats["doorbell_writes_sq"], 1);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use azihsm_ddi::client::{Client, Credential, OwnerKey, Session, Transport};
 use azihsm_ddi::{AesKeySize, SessionKind};
+use azihsm_emulator::config::Config;
 use azihsm_firmware::Model;
 
 use crate::host::{
@@ -118,11 +119,15 @@ impl Transport for Wire<'_> {
 
 impl Provisioned {
     pub fn new() -> Self {
+        Self::with(quick())
+    }
+
+    fn with(config: Config) -> Self {
         let model = Model::builder()
             .test_key(TEST_KEY)
             .fips_approved(true)
             .build();
-        let mut host = Host::attach(device(quick(), Arc::new(model), 2), 0);
+        let mut host = Host::attach(device(config, Arc::new(model), 2), 0);
         host.enable();
         let (mut cp, fp) = (host.pair(1, 8), host.pair(256, 16));
         let buffers = host.page(3);
@@ -333,7 +338,22 @@ fn xts_vector() {
 
 #[test]
 fn many_commands_in_flight() {
-    let mut p = Provisioned::new();
+    many_commands(Provisioned::new());
+}
+
+#[test]
+fn many_commands_with_polled_doorbells() {
+    let p = Provisioned::with(Config {
+        fast: true,
+        ..quick()
+    });
+    let function = Arc::clone(&p.host.function);
+    let doorbells = function.doorbells().expect("a page to map");
+    assert!(doorbells.descriptor() >= 0);
+    many_commands(p);
+}
+
+fn many_commands(mut p: Provisioned) {
     let keys = XTS_KEYS.map(|k| p.key(AesKeySize::XtsBulk256, &bytes(k)));
     let mut queues = [
         p.host.pair(257, 8),
