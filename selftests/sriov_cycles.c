@@ -24,7 +24,7 @@ static const char *live(unsigned int index, unsigned int resources)
 		snprintf(why, sizeof(why), "preparing: %d", ret);
 		return why;
 	}
-	bad = vf_encrypt(&vf, 3000);
+	bad = vf_encrypt(&vf, 3072);
 	/* The other's file is still open when its device goes. */
 	if (index % 2)
 		vf_close(&vf);

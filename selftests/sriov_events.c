@@ -93,12 +93,12 @@ TEST_F_TIMEOUT(sriov_events, shrunk_at_work, 120)
 	ASSERT_EQ(0, vf_use(0));
 	ASSERT_EQ(0, vf_wait_usable());
 	EXPECT_EQ(1, mgmt_get_resources(self->mgmt, 0, NULL));
-	ASSERT_EQ(0, vf_prepare(a));
-	EXPECT_NO_COMPLAINT(vf_encrypt(a, 70000));
+	ASSERT_EQ(0, vf_restart(a, 0));
+	EXPECT_NO_COMPLAINT(vf_encrypt(a, 65536));
 	/* And grows again. */
 	ASSERT_EQ(0, vf_give(0, 4));
-	ASSERT_EQ(0, vf_prepare(a));
-	EXPECT_NO_COMPLAINT(vf_encrypt(a, 70000));
+	ASSERT_EQ(0, vf_restart(a, 0));
+	EXPECT_NO_COMPLAINT(vf_encrypt(a, 65536));
 
 	EXPECT_TRUE(load_goes_on(&loads[1]));
 	__atomic_store_n(&loads[1].stop, true, __ATOMIC_RELAXED);
@@ -139,8 +139,8 @@ TEST_F_TIMEOUT(sriov_events, pf_function_reset, 120)
 	char path[128];
 	int ret = 0;
 
-	ASSERT_EQ(0, vf_give(0, 3));
-	ASSERT_EQ(0, vf_give(1, 2));
+	for (unsigned int i = 0; i < VFS; i++)
+		ASSERT_EQ(0, vf_start(&self->vf[i], i, 3 - i));
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset",
 		 pf_address());
 	ASSERT_EQ(0, hsm_write_file(path, "1"));
@@ -154,15 +154,20 @@ TEST_F_TIMEOUT(sriov_events, pf_function_reset, 120)
 	EXPECT_EQ(3, ret);
 	EXPECT_EQ(2, mgmt_get_resources(self->mgmt, 1, NULL));
 
-	/* Made anew, the functions work. */
-	ASSERT_EQ(0, pf_set_vfs(0));
-	ASSERT_EQ(0, pf_set_vfs(VFS));
+	/* The virtual functions are back, under their old nodes. */
 	for (unsigned int i = 0; i < VFS; i++) {
+		struct vf *vf = &self->vf[i];
+
 		ASSERT_EQ(0, vf_use(i));
 		ASSERT_EQ(0, vf_wait_usable());
-		ASSERT_EQ(0, vf_start(&self->vf[i], i, 3 - i));
-		EXPECT_NO_COMPLAINT(vf_encrypt(&self->vf[i], 4096));
+		ASSERT_EQ(0, vf_restart(vf, i));
+		EXPECT_NO_COMPLAINT(vf_encrypt(vf, 4096));
 	}
+	/* And those that are made anew have what they had, too. */
+	ASSERT_EQ(0, pf_set_vfs(0));
+	ASSERT_EQ(0, pf_set_vfs(VFS));
+	EXPECT_EQ(3, mgmt_get_resources(self->mgmt, 0, NULL));
+	EXPECT_EQ(2, mgmt_get_resources(self->mgmt, 1, NULL));
 }
 
 TEST_F_TIMEOUT(sriov_events, pf_unbound, 120)
@@ -200,8 +205,7 @@ TEST_F_TIMEOUT(sriov_events, vf_unbound, 120)
 		ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/unbind", a->address));
 		EXPECT_NO_COMPLAINT(vf_encrypt(b, 4096));
 		ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/bind", a->address));
-		ASSERT_EQ(0, vf_open(a, 0));
-		ASSERT_EQ(0, vf_prepare(a));
+		ASSERT_EQ(0, vf_restart(a, 0));
 		EXPECT_NO_COMPLAINT(vf_encrypt(a, 4096));
 	}
 }

@@ -50,6 +50,15 @@ int vf_prepare(struct vf *vf)
 	return ret;
 }
 
+int vf_restart(struct vf *vf, unsigned int index)
+{
+	int ret;
+
+	vf_close(vf);
+	ret = vf_open(vf, index);
+	return ret ? ret : vf_prepare(vf);
+}
+
 int vf_start(struct vf *vf, unsigned int index, unsigned int resources)
 {
 	int ret = vf_give(index, resources);

@@ -36,9 +36,14 @@ int vf_open(struct vf *vf, unsigned int index);
 void vf_close(struct vf *vf);
 /* Session and keys in the open file, whatever there was before. */
 int vf_prepare(struct vf *vf);
+/* The same in a file that is opened anew: one keeps its session for good. */
+int vf_restart(struct vf *vf, unsigned int index);
 /* Resources, node, session and keys. */
 int vf_start(struct vf *vf, unsigned int index, unsigned int resources);
-/* Encrypts and decrypts with GCM and XTS: NULL, or what went wrong. */
+/*
+ * Encrypts and decrypts with GCM and XTS: NULL, or what went wrong. @len is a
+ * multiple of 512.
+ */
 const char *vf_encrypt(const struct vf *vf, size_t len);
 
 #endif /* AZIHSM_VF_H */

@@ -48,6 +48,8 @@ pub(crate) const ENTRIES: u16 = 16;
 const TIMEOUT: Delta = Delta::from_secs(30);
 /// Time each admin command may take that brings the controller up or lets go of it.
 pub(crate) const SETUP_TIMEOUT: Delta = Delta::from_secs(10);
+/// Time between two looks whether the controller is still there to answer a command.
+const LOOK: Delta = Delta::from_secs(1);
 
 impl Kind for Admin {
     type Left = ();
@@ -80,28 +82,45 @@ impl Controller<'_> {
 
     /// Runs an admin command that has to have ended `until` then; see
     /// [`Controller::admin_command`].
+    ///
+    /// It ends early, with [`EAGAIN`], if the controller is not ready any more: the device stops a
+    /// function that gets other resources, even in the middle of being brought up.
     fn admin_command_until(&self, command: Command, until: Instant<Monotonic>) -> Result<u32> {
         let slot = Slot::take(self, &*self.admin, until)?;
         let sqe = command.sqe(slot.cid());
-        let flight = slot.submit(sqe, until - Instant::now())?;
-        match flight.wait(until) {
-            Waited::Ended(_slot, Outcome::Completed(cqe)) => cqe.value().map_err(|status| {
-                dev_dbg!(
-                    self.pdev,
-                    "{:?}: {} ({:#06x})\n",
-                    command,
-                    status.name(),
-                    status.0
-                );
-                status.into()
-            }),
-            Waited::Ended(_slot, Outcome::Aborted) => Err(EAGAIN),
-            Waited::Interrupted(flight, e) => {
-                // Ended or not by now: its result came too late.
-                let _ = flight.leave(());
-                Err(e)
+        let mut flight = slot.submit(sqe, until - Instant::now())?;
+        let error = loop {
+            let look = Instant::now() + LOOK;
+            let last = (until - look).is_negative();
+            let error = match flight.wait(if last { until } else { look }) {
+                Waited::Ended(_slot, Outcome::Completed(cqe)) => {
+                    return cqe.value().map_err(|status| {
+                        dev_dbg!(
+                            self.pdev,
+                            "{:?}: {} ({:#06x})\n",
+                            command,
+                            status.name(),
+                            status.0
+                        );
+                        status.into()
+                    })
+                }
+                Waited::Ended(_slot, Outcome::Aborted) => return Err(EAGAIN),
+                Waited::Interrupted(left, error) => {
+                    flight = left;
+                    error
+                }
+            };
+            if last || error != ETIMEDOUT {
+                break error;
             }
-        }
+            if !self.status().is_ok_and(|csts| csts.rdy()) {
+                break EAGAIN;
+            }
+        };
+        // Ended or not by now: its result came too late.
+        let _ = flight.leave(());
+        Err(error)
     }
 
     /// Reads and validates the identity of the controller.

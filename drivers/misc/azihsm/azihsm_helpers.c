@@ -12,6 +12,7 @@
 #include <linux/highmem.h>
 #include <linux/idr.h>
 #include <linux/module.h>
+#include <linux/msi.h>
 #include <linux/pci.h>
 #include <linux/pid.h>
 #include <linux/sched/signal.h>
@@ -95,6 +96,19 @@ const struct cpumask *azihsm_cpumask_of(unsigned int cpu)
 int azihsm_dev_to_node(struct device *dev)
 {
 	return dev_to_node(dev);
+}
+
+bool azihsm_pci_restore_msix(struct pci_dev *pdev)
+{
+	u16 flags;
+
+	if (!pdev->msix_enabled ||
+	    pci_read_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS,
+				 &flags) ||
+	    PCI_POSSIBLE_ERROR(flags) || flags & PCI_MSIX_FLAGS_ENABLE)
+		return false;
+	pci_restore_msi_state(pdev);
+	return true;
 }
 
 int azihsm_pci_enable_sriov(struct pci_dev *pdev, int num)

@@ -49,6 +49,9 @@ unsigned int azihsm_num_online_cpus(void);
 const struct cpumask *azihsm_cpumask_of(unsigned int cpu);
 int azihsm_dev_to_node(struct device *dev);
 
+/* kapi/pci.rs */
+bool azihsm_pci_restore_msix(struct pci_dev *pdev);
+
 /* kapi/pci/sriov.rs */
 int azihsm_pci_enable_sriov(struct pci_dev *pdev, int num);
 void azihsm_pci_disable_sriov(struct pci_dev *pdev);

@@ -154,7 +154,7 @@ impl History {
         self.failed != 0
     }
 
-    /// Forgets everything: the function was reset from outside.
+    /// Forgets everything: the function was reset from outside, or given other resources.
     pub(crate) fn forget(&mut self) {
         *self = Self::new();
     }

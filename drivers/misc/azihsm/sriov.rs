@@ -149,12 +149,15 @@ impl Controller<'_> {
     ///
     /// Those of [`Controller::admin_command`].
     pub(crate) fn vf_resources(&self, index: u16) -> Result<u16> {
-        self.resources(ctrl_id(index)?)
+        let ctrl = ctrl_id(index)?;
+        self.admin_command(Command::GetResources { ctrl })
+            .map(admin::resource_count)
     }
 
-    /// Asks for the number of resources of the function with controller id `ctrl`.
+    /// Asks for the number of resources of the function with controller id `ctrl`, while functions
+    /// are set up.
     fn resources(&self, ctrl: CtrlId) -> Result<u16> {
-        self.admin_command(Command::GetResources { ctrl })
+        self.setup_command(Command::GetResources { ctrl })
             .map(admin::resource_count)
     }
 
@@ -198,17 +201,22 @@ impl Controller<'_> {
     }
 
     fn settle_vf(&self, index: u16) -> Result {
-        let count = self.vf_resources(index)?;
+        let ctrl = ctrl_id(index)?;
+        let count = self.resources(ctrl)?;
         let action = self.sriov.counts.lock().compare(index, count);
         match action {
             Action::None => (),
             Action::Remember(count) => self.sriov.counts.lock().note(index, count),
             Action::Set(count) => {
-                let ctrl = ctrl_id(index)?;
                 self.setup_command(Command::SetResources { ctrl, count })?;
             }
         }
         Ok(())
+    }
+
+    /// Returns the number of resources that the function had when it was brought up last, if it was.
+    pub(crate) fn resources_owned(&self) -> Option<u32> {
+        self.info().ok().map(|info| info.facts.resources)
     }
 
     /// Returns how many control-path and fast-path queues the function has.

@@ -34,6 +34,18 @@ use kernel::{
     types::Opaque, //
 };
 
+#[allow(
+    improper_ctypes,
+    reason = "some of the types have members that are empty in this kernel"
+)]
+mod ffi {
+    use kernel::bindings;
+
+    unsafe extern "C" {
+        pub(super) fn azihsm_pci_restore_msix(pdev: *mut bindings::pci_dev) -> bool;
+    }
+}
+
 /// What an error did to the link to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChannelState {
@@ -473,6 +485,15 @@ pub(crate) fn save_state(pdev: &pci::Device<Bound>) {
 pub(crate) fn restore_state(pdev: &pci::Device<Bound>) {
     // SAFETY: The device is valid.
     unsafe { bindings::pci_restore_state(as_raw(pdev)) };
+}
+
+/// Sets message signalled interrupts up again as the driver had them, if the device has lost them.
+/// Returns whether it had.
+///
+/// A virtual function loses them when its physical function is reset, and nobody else restores them.
+pub(crate) fn restore_interrupts(pdev: &pci::Device<Bound>) -> bool {
+    // SAFETY: The device is valid.
+    unsafe { ffi::azihsm_pci_restore_msix(as_raw(pdev)) }
 }
 
 /// Returns the device's address, as `dddd:bb:dd.f`.

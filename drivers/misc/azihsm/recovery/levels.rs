@@ -120,11 +120,16 @@ impl Controller<'_> {
     pub(super) fn try_reset(&self, kind: ResetKind) -> Option<u32> {
         let retry = self.recovery.wanted.lock().history.is_retry();
         let stronger = retry && self.has_subsystem_reset();
+        let owned = self.resources_owned();
         let result = self.reset(if stronger { ResetKind::Subsystem } else { kind });
         let mut wanted = self.recovery.wanted.lock();
         let error = match result {
             Ok(()) => {
                 wanted.history.attempt_succeeded();
+                if self.resources_owned() != owned {
+                    // There was no trouble: the device stops whom it gives other resources.
+                    wanted.history.forget();
+                }
                 // Whoever asks for a reset must not be able to fill the log.
                 let asked = !wanted.waiting.is_empty();
                 drop(wanted);
@@ -173,6 +178,9 @@ impl Controller<'_> {
         self.quiesce(kind)?;
         // It may have been cut off by an attempt that failed; it is stopped now.
         kapi::pci::set_master(self.pdev);
+        if kapi::pci::restore_interrupts(self.pdev) {
+            dev_info!(self.pdev, "interrupts were lost, and are set up again\n");
+        }
         self.bring_up().inspect_err(|_| {
             self.cut_off();
             self.end_all();
