@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The management node of a device that refuses, or does not answer.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "lib/emulator.h"
+#include "lib/harness.h"
+#include "lib/pf.h"
+
+/* Admin opcodes. */
+#define SET_RESOURCES	0xc3
+#define GET_RESOURCES	0xc4
+
+/* How long an admin command may take, in seconds. */
+#define ADMIN_TIMEOUT	30
+
+/* Has the next admin command of the physical function with @opcode fail. */
+static bool inject(unsigned int opcode, const char *what)
+{
+	char request[256], *answer;
+	bool armed;
+
+	snprintf(request, sizeof(request),
+		 "{\"cmd\":\"arm\",\"faults\":[{\"function\":0,\"class\":\"admin\",\"opcode\":%u,\"count\":1,\"what\":%s}]}",
+		 opcode, what);
+	answer = emulator_ask(request);
+	armed = answer && strstr(answer, "\"armed\"");
+	free(answer);
+	return armed;
+}
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+FIXTURE(mgmt_faults) {
+	int fd;
+};
+
+FIXTURE_SETUP(mgmt_faults)
+{
+	self->fd = pf_mgmt_open();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, pf_set_vfs(1));
+	ASSERT_EQ(0, mgmt_set_resources(self->fd, 0, 1, NULL));
+}
+
+FIXTURE_TEARDOWN(mgmt_faults)
+{
+	free(emulator_ask("{\"cmd\":\"clear\"}"));
+	close(self->fd);
+}
+
+TEST_F_TIMEOUT(mgmt_faults, refused, 60)
+{
+	__u32 status;
+
+	ASSERT_TRUE(inject(GET_RESOURCES, "{\"refuse\":{\"status\":16391}}"));
+	EXPECT_EQ(-EFAULT, mgmt_get_resources(self->fd, 0, &status));
+	EXPECT_EQ(AZIHSM_MGMT_GET_FAILED, status);
+	ASSERT_TRUE(inject(SET_RESOURCES, "{\"refuse\":{\"status\":16391}}"));
+	EXPECT_EQ(-EFAULT, mgmt_set_resources(self->fd, 0, 2, &status));
+	EXPECT_EQ(AZIHSM_MGMT_SET_FAILED, status);
+	/* Only that once, and what was refused is not remembered. */
+	EXPECT_EQ(1, mgmt_get_resources(self->fd, 0, &status));
+	EXPECT_EQ(AZIHSM_MGMT_OK, status);
+}
+
+/* The device may say any number: the upper half is not part of it. */
+TEST_F_TIMEOUT(mgmt_faults, wrong_number, 60)
+{
+	ASSERT_TRUE(inject(GET_RESOURCES,
+			   "{\"completion\":{\"result\":{\"set\":4294901767}}}"));
+	EXPECT_EQ(7, mgmt_get_resources(self->fd, 0, NULL));
+	EXPECT_EQ(1, mgmt_get_resources(self->fd, 0, NULL));
+}
+
+/* Nobody waits longer than an admin command may take. */
+TEST_F_TIMEOUT(mgmt_faults, no_answer, 90)
+{
+	double start = now();
+	__u32 status;
+	int ret;
+
+	ASSERT_TRUE(inject(GET_RESOURCES, "\"ignore\""));
+	EXPECT_EQ(-EAGAIN, mgmt_get_resources(self->fd, 0, &status));
+	EXPECT_EQ(AZIHSM_MGMT_GET_FAILED, status);
+	EXPECT_LE(ADMIN_TIMEOUT - 1, now() - start);
+	EXPECT_GE(ADMIN_TIMEOUT + 5, now() - start);
+
+	/* The watchdog sees it, too; the controller is reset and works again. */
+	sleep(1);
+	for (int ms = 0; ms < PF_PATIENCE_MS; ms += 50) {
+		ret = mgmt_get_resources(self->fd, 0, &status);
+		if (ret != -EAGAIN)
+			break;
+		usleep(50000);
+	}
+	EXPECT_EQ(1, ret);
+}
+
+TEST_F_TIMEOUT(mgmt_faults, killed, 60)
+{
+	double start;
+	int status, fd;
+	pid_t pid;
+
+	ASSERT_TRUE(inject(SET_RESOURCES, "\"ignore\""));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(!!mgmt_set_resources(self->fd, 0, 3, NULL));
+	/* It is in the middle of it. */
+	usleep(500000);
+	ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
+	start = now();
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_GT(1, now() - start);
+	EXPECT_TRUE(WIFSIGNALED(status));
+
+	/* The command is still at the device, until the controller is reset. */
+	ASSERT_EQ(0, pf_use_node(pf_address()));
+	fd = hsm_open();
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, hsm_reset(fd, AZIHSM_RESET_CTRL));
+	close(fd);
+	EXPECT_EQ(1, mgmt_get_resources(self->fd, 0, NULL));
+	/* Whoever comes next does not wait for the dead. */
+	EXPECT_EQ(0, mgmt_set_resources(self->fd, 0, 2, NULL));
+	EXPECT_EQ(2, mgmt_get_resources(self->fd, 0, NULL));
+}
+
+int main(int argc, char **argv)
+{
+	int ret;
+
+	if (!pf_mgmt_name() || !pf_total_vfs() || !emulator_present()) {
+		ksft_print_header();
+		ksft_exit_skip("no emulated physical function\n");
+	}
+	ret = test_harness_run(argc, argv);
+	pf_set_vfs(0);
+	return ret;
+}
