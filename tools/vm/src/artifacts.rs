@@ -37,27 +37,55 @@ pub fn module(layout: &Layout, kernel: Kernel) -> Result<()> {
 
 /// Builds the module that shows whether the debug kernel's checkers are alive.
 pub fn faults_module(layout: &Layout) -> Result<()> {
-    layout.release(Kernel::Debug)?;
-    let mut kbuild = Command::new(layout.kbuild(Kernel::Debug));
-    let folder = layout.faults_module();
-    let folder = folder.parent().context("the module has a folder")?;
+    test_module(
+        layout,
+        Kernel::Debug,
+        "tools/vm/checkers",
+        &layout.faults_module(),
+        "deliberate mistakes for the debug kernel's checkers",
+        "checkers",
+    )
+}
+
+/// Builds the module that makes virtual functions out of those that QEMU shows as plain ones.
+pub fn sriov_shim(layout: &Layout, kernel: Kernel) -> Result<()> {
+    test_module(
+        layout,
+        kernel,
+        "selftests/sriov_shim",
+        &layout.sriov_shim(kernel),
+        match kernel {
+            Kernel::Stock => "sriov_shim.ko",
+            Kernel::Debug => "sriov_shim.ko for the debug kernel",
+        },
+        match kernel {
+            Kernel::Stock => "sriov-shim",
+            Kernel::Debug => "sriov-shim-debug",
+        },
+    )
+}
+
+/// Builds the `module` of a folder of the checkout for a kernel.
+fn test_module(
+    layout: &Layout,
+    kernel: Kernel,
+    source: &str,
+    module: &Path,
+    what: &str,
+    log: &str,
+) -> Result<()> {
+    layout.release(kernel)?;
+    let folder = module.parent().context("the module has a folder")?;
     fs::create_dir_all(folder)?;
+    let mut kbuild = Command::new(layout.kbuild(kernel));
     kbuild
-        .arg(format!(
-            "M={}",
-            layout.repo.join("tools/vm/checkers").display()
-        ))
+        .arg(format!("M={}", layout.repo.join(source).display()))
         .arg(format!("MO={}", folder.display()))
         .arg("modules")
         .env_remove("MAKEFLAGS")
         .env_remove("MAKELEVEL")
         .env_remove("MFLAGS");
-    done(step::run(
-        "MODULE",
-        "deliberate mistakes for the debug kernel's checkers",
-        &mut kbuild,
-        layout.log("checkers"),
-    )?)
+    done(step::run("MODULE", what, &mut kbuild, layout.log(log))?)
 }
 
 /// Builds the programs and puts them into the build folder.

@@ -12,7 +12,7 @@ use crate::commands::run_tests;
 use crate::layout::{Kernel, Layout};
 use crate::lints;
 use crate::report::{Report, Suite};
-use crate::runs::{self, Verb};
+use crate::runs::{self, Run, Verb};
 use crate::step;
 use crate::tap;
 
@@ -63,6 +63,16 @@ fn guest_runs(layout: &Layout, verb: Verb, report: &mut Report) {
             built.push(kernel);
         }
     }
+    let mut shims = Vec::new();
+    for (name, kernel) in [
+        ("SR-IOV shim", Kernel::Stock),
+        ("debug SR-IOV shim", Kernel::Debug),
+    ] {
+        let needed = |run: &Run| run.vfs > 0 && run.kernel_image == kernel;
+        if runs.iter().any(needed) && part(name, artifacts::sriov_shim(layout, kernel)) {
+            shims.push(kernel);
+        }
+    }
     let mut ready = part("programs", artifacts::programs(layout));
     let mut tests = Vec::new();
     ready &= part(
@@ -74,7 +84,9 @@ fn guest_runs(layout: &Layout, verb: Verb, report: &mut Report) {
     for run in &runs {
         report.add(guarded(&run.name, || {
             anyhow::ensure!(
-                ready && built.contains(&run.kernel_image),
+                ready
+                    && built.contains(&run.kernel_image)
+                    && (run.vfs == 0 || shims.contains(&run.kernel_image)),
                 "not run: something that it needs did not build"
             );
             run_tests(layout, run, &tests)

@@ -59,6 +59,9 @@ pub fn test(args: &TestArgs) -> Result<ExitCode> {
         run.tests = Some(args.tests.clone());
     }
     artifacts::module(&layout, run.kernel_image)?;
+    if run.vfs > 0 {
+        artifacts::sriov_shim(&layout, run.kernel_image)?;
+    }
     artifacts::programs(&layout)?;
     let tests = artifacts::selftests(&layout)?;
     let mut report = Report::default();
@@ -88,6 +91,10 @@ pub fn run_tests(layout: &Layout, run: &Run, all: &[String]) -> Result<Suite> {
 
     let mut initramfs = guest_files(layout, run.kernel_image, &dir, &job)?;
     initramfs.tree(&layout.selftests(), "selftests")?;
+    if run.vfs > 0 {
+        let shim = layout.sriov_shim(run.kernel_image);
+        initramfs.file(&shim, "lib/sriov_shim.ko", 0o644)?;
+    }
     let initramfs = initramfs.pack()?;
     println!(
         "  GUEST   {}: kernel {}, log {}",

@@ -178,6 +178,15 @@ impl Layout {
         self.build.join("checkers/azihsm_faults.ko")
     }
 
+    /// The module that makes virtual functions out of plain ones.
+    pub fn sriov_shim(&self, kernel: Kernel) -> PathBuf {
+        let folder = match kernel {
+            Kernel::Stock => "sriov-shim",
+            Kernel::Debug => "sriov-shim-debug",
+        };
+        self.build.join(folder).join("sriov_shim.ko")
+    }
+
     /// Where the guest tests are installed.
     pub fn selftests(&self) -> PathBuf {
         self.build.join("selftests")
