@@ -156,12 +156,19 @@ TEST_F_TIMEOUT(sriov_events, pf_function_reset, 120)
 
 	/* The virtual functions are back, under their old nodes. */
 	for (unsigned int i = 0; i < VFS; i++) {
-		struct vf *vf = &self->vf[i];
+		struct vf *vf = &self->vf[i], other;
 
 		ASSERT_EQ(0, vf_use(i));
 		ASSERT_EQ(0, vf_wait_usable());
-		ASSERT_EQ(0, vf_restart(vf, i));
-		EXPECT_NO_COMPLAINT(vf_encrypt(vf, 4096));
+		ASSERT_EQ(0, vf_open(&other, i));
+		ASSERT_EQ(0, vf_prepare(&other));
+		EXPECT_NO_COMPLAINT(vf_encrypt(&other, 4096));
+		/* Sessions are gone, so that their numbers are another's. */
+		EXPECT_EQ(vf->s.id, other.s.id);
+		EXPECT_EQ(-EINVAL, hsm_close_session(&vf->s));
+		vf_close(vf);
+		EXPECT_NO_COMPLAINT(vf_encrypt(&other, 4096));
+		vf_close(&other);
 	}
 	/* And those that are made anew have what they had, too. */
 	ASSERT_EQ(0, pf_set_vfs(0));

@@ -222,6 +222,7 @@ impl kapi::pci::Callbacks for Driver {
         this: Pin<&Function<'bound>>,
     ) -> Recovery {
         kapi::pci::restore_state(pdev);
+        this.controller.function_was_reset();
         if this.controller.release() {
             Recovery::Recovered
         } else {
@@ -234,6 +235,7 @@ impl kapi::pci::Callbacks for Driver {
     }
 
     fn reset_done<'bound>(_pdev: &'bound pci::Device<Core<'_>>, this: Pin<&Function<'bound>>) {
+        this.controller.function_was_reset();
         this.controller.release();
     }
 

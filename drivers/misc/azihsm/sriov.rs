@@ -125,6 +125,26 @@ impl Controller<'_> {
         !self.is_physfn() || params::pf_reset_allowed()
     }
 
+    /// Acts on a reset of the function through PCI, while the controller is held: that of a physical
+    /// function makes the device drop all sessions, while others keep them.
+    pub(crate) fn function_was_reset(&self) {
+        if self.is_physfn() {
+            self.files.forget_sessions();
+        }
+    }
+
+    /// Acts on a configuration space that was reset behind the driver's back, as that of a virtual
+    /// function is with its physical one: the device sends interrupts again, and holds no sessions.
+    pub(crate) fn restore_lost(&self) {
+        if kapi::pci::restore_interrupts(self.pdev) {
+            dev_info!(
+                self.pdev,
+                "physical function was reset, sessions are lost\n"
+            );
+            self.files.forget_sessions();
+        }
+    }
+
     /// Sets the number of resources of virtual function `index`. May sleep.
     ///
     /// If the function is enabled, the device disables it: its driver has to bring it up again.

@@ -178,9 +178,7 @@ impl Controller<'_> {
         self.quiesce(kind)?;
         // It may have been cut off by an attempt that failed; it is stopped now.
         kapi::pci::set_master(self.pdev);
-        if kapi::pci::restore_interrupts(self.pdev) {
-            dev_info!(self.pdev, "interrupts were lost, and are set up again\n");
-        }
+        self.restore_lost();
         self.bring_up().inspect_err(|_| {
             self.cut_off();
             self.end_all();
