@@ -282,9 +282,9 @@ struct azihsm_aes {
 #define AZIHSM_STATE_DEAD	2	/* a reset failed */
 
 /* azihsm_query.features */
-#define AZIHSM_FEATURE_GCM_WORKAROUND	(1U << 0)
-#define AZIHSM_FEATURE_LIVE_MIGRATION	(1U << 1)
-#define AZIHSM_FEATURE_SVN		(1U << 2)
+#define AZIHSM_FEATURE_GCM_WORKAROUND	0x1
+#define AZIHSM_FEATURE_LIVE_MIGRATION	0x2
+#define AZIHSM_FEATURE_SVN		0x4
 
 /**
  * struct azihsm_query - what driver and device can do
