@@ -66,13 +66,13 @@ demo: env
 vm: env$(if $(filter debug,$(KERNEL)),-debug)
 	$(Q)$(runner) shell --kernel $(KERNEL)
 
-## check: run every test and lint, with one summary at the end
-check: env
-	$(Q)$(runner) check
+## check: run every test and lint, with one summary at the end (T="SUITE.." some)
+check: env-debug
+	$(Q)$(runner) check $(T)
 
 ## check-debug: all guest tests in a kernel that checks memory, locks, contexts and DMA
 check-debug: env-debug
-	$(Q)$(runner) check-debug
+	$(Q)$(runner) check-debug $(T)
 
 ## test: run guest tests only (T="NAME.." some, RUN=NAME another set-up)
 test: cached

@@ -32,7 +32,7 @@ pub fn module(layout: &Layout, kernel: Kernel) -> Result<()> {
         make.arg("KERNEL=debug");
     }
     make.arg(format!("MO={}", layout.module_build(kernel).display()));
-    done(step::run("MODULE", what, &mut make, layout.log(log))?)
+    done(step::run("MODULE", what, &make, layout.log(log))?)
 }
 
 /// Builds the module that shows whether the debug kernel's checkers are alive.
@@ -55,7 +55,7 @@ pub fn faults_module(layout: &Layout) -> Result<()> {
     done(step::run(
         "MODULE",
         "deliberate mistakes for the debug kernel's checkers",
-        &mut kbuild,
+        &kbuild,
         layout.log("checkers"),
     )?)
 }
@@ -68,12 +68,7 @@ pub fn programs(layout: &Layout) -> Result<()> {
         cargo.args(["--package", package, kind, program]);
     }
     let what = "emulator, firmware server and tool";
-    done(step::run(
-        "CARGO",
-        what,
-        &mut cargo,
-        layout.log("programs"),
-    )?)?;
+    done(step::run("CARGO", what, &cargo, layout.log("programs"))?)?;
     for (_, kind, program) in PROGRAMS {
         let folder = if *kind == "--example" {
             "debug/examples"
@@ -101,7 +96,7 @@ pub fn plugin(layout: &Layout) -> Result<PathBuf> {
     done(step::run(
         "PLUGIN",
         "instruction counter",
-        &mut gcc,
+        &gcc,
         layout.log("plugin"),
     )?)?;
     Ok(plugin)
@@ -120,7 +115,7 @@ pub fn selftests(layout: &Layout) -> Result<Vec<String>> {
     done(step::run(
         "TESTS",
         "guest tests",
-        &mut make,
+        &make,
         layout.log("selftests"),
     )?)?;
 

@@ -15,6 +15,7 @@ mod console;
 mod emulator;
 mod guest;
 mod initramfs;
+mod interruption;
 mod job;
 mod judge;
 mod kunit;
@@ -26,6 +27,7 @@ mod report;
 mod runs;
 mod statistics;
 mod step;
+mod supervise;
 mod tap;
 mod terminal;
 
@@ -45,9 +47,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Runs every lint and test and prints one summary.
-    Check,
+    Check(check::CheckArgs),
     /// Runs the tests in the debug kernel, and shows that its checkers are alive.
-    CheckDebug,
+    CheckDebug(check::CheckArgs),
     /// Tells which kernel a run boots.
     #[command(hide = true)]
     Kernel(commands::TestArgs),
@@ -57,6 +59,9 @@ enum Command {
     Demo(commands::DemoArgs),
     /// Measures what commands cost.
     Bench(bench::BenchArgs),
+    /// Runs a command that does not outlive its parent.
+    #[command(hide = true)]
+    Supervise(supervise::SuperviseArgs),
     /// Opens a shell in the guest.
     Shell(commands::ShellArgs),
 }
@@ -72,12 +77,13 @@ fn main() -> ExitCode {
         .init();
 
     let done = match Cli::parse().command {
-        Command::Check => check::check(),
-        Command::CheckDebug => check::check_debug(),
+        Command::Check(args) => check::check(&args),
+        Command::CheckDebug(args) => check::check_debug(&args),
         Command::Kernel(args) => commands::kernel(&args),
         Command::Test(args) => commands::test(&args),
         Command::Demo(args) => commands::demo(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Supervise(args) => supervise::supervise(&args),
         Command::Shell(args) => commands::shell(&args),
     };
     match done {
