@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod bench;
+mod chaos;
 mod check;
 mod checkers;
 mod child;
@@ -25,6 +26,7 @@ mod program;
 mod qemu;
 mod report;
 mod runs;
+mod shrink;
 mod statistics;
 mod step;
 mod supervise;
@@ -50,6 +52,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Runs the tests in the debug kernel, and shows that its checkers are alive.
     CheckDebug(check::CheckArgs),
+    /// Runs load under random faults, seed by seed.
+    Chaos(chaos::ChaosArgs),
+    /// Runs load under few random faults for long.
+    Soak(chaos::SoakArgs),
     /// Tells which kernel a run boots.
     #[command(hide = true)]
     Kernel(commands::TestArgs),
@@ -79,6 +85,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Check(args) => check::check(&args),
         Command::CheckDebug(args) => check::check_debug(&args),
+        Command::Chaos(args) => chaos::chaos(&args),
+        Command::Soak(args) => chaos::soak(&args),
         Command::Kernel(args) => commands::kernel(&args),
         Command::Test(args) => commands::test(&args),
         Command::Demo(args) => commands::demo(&args),
