@@ -30,7 +30,7 @@ kbuild += $(foreach v,CLIPPY KRUSTFLAGS KCFLAGS W INSTALL_MOD_PATH INSTALL_MOD_D
 
 export V
 
-.PHONY: modules env env-debug modules_install demo vm check check-debug test bench clean distclean help cached
+.PHONY: modules env env-debug modules_install demo vm check check-debug chaos soak test bench clean distclean help cached
 .NOTPARALLEL:
 
 ## modules: build the kernel module (KDIR=DIR: for another prepared kernel; the default)
@@ -66,13 +66,23 @@ demo: env
 vm: env$(if $(filter debug,$(KERNEL)),-debug)
 	$(Q)$(runner) shell --kernel $(KERNEL)
 
-## check: run every test and lint, with one summary at the end
-check: env
-	$(Q)$(runner) check
+## check: run every test and lint, with one summary at the end (T="SUITE.." some)
+check: env-debug
+	$(Q)$(runner) check $(T)
 
 ## check-debug: all guest tests in a kernel that checks memory, locks, contexts and DMA
 check-debug: env-debug
-	$(Q)$(runner) check-debug
+	$(Q)$(runner) check-debug $(T)
+
+## chaos: load under random faults, in the debug kernel (SEEDS=A..B RATE=R COMMANDS=N FAULTS=FILE)
+chaos: env-debug
+	$(Q)$(runner) chaos $(if $(SEEDS),--seeds $(SEEDS)) $(if $(RATE),--rate $(RATE)) \
+		$(if $(COMMANDS),--commands $(COMMANDS)) $(if $(FAULTS),--faults $(FAULTS))
+
+## soak: load under few faults for long (MINUTES=N COMMANDS=N RATE=R KERNEL=debug)
+soak: env$(if $(filter debug,$(KERNEL)),-debug)
+	$(Q)$(runner) soak --kernel $(KERNEL) $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(COMMANDS),--commands $(COMMANDS)) $(if $(RATE),--rate $(RATE))
 
 ## test: run guest tests only (T="NAME.." some, RUN=NAME another set-up)
 test: cached

@@ -32,7 +32,7 @@ pub fn module(layout: &Layout, kernel: Kernel) -> Result<()> {
         make.arg("KERNEL=debug");
     }
     make.arg(format!("MO={}", layout.module_build(kernel).display()));
-    done(step::run("MODULE", what, &mut make, layout.log(log))?)
+    done(step::run("MODULE", what, &make, layout.log(log))?)
 }
 
 /// Builds the module that shows whether the debug kernel's checkers are alive.
@@ -85,7 +85,7 @@ fn test_module(
         .env_remove("MAKEFLAGS")
         .env_remove("MAKELEVEL")
         .env_remove("MFLAGS");
-    done(step::run("MODULE", what, &mut kbuild, layout.log(log))?)
+    done(step::run("MODULE", what, &kbuild, layout.log(log))?)
 }
 
 /// Builds the programs and puts them into the build folder.
@@ -96,12 +96,7 @@ pub fn programs(layout: &Layout) -> Result<()> {
         cargo.args(["--package", package, kind, program]);
     }
     let what = "emulator, firmware server and tool";
-    done(step::run(
-        "CARGO",
-        what,
-        &mut cargo,
-        layout.log("programs"),
-    )?)?;
+    done(step::run("CARGO", what, &cargo, layout.log("programs"))?)?;
     for (_, kind, program) in PROGRAMS {
         let folder = if *kind == "--example" {
             "debug/examples"
@@ -129,7 +124,7 @@ pub fn plugin(layout: &Layout) -> Result<PathBuf> {
     done(step::run(
         "PLUGIN",
         "instruction counter",
-        &mut gcc,
+        &gcc,
         layout.log("plugin"),
     )?)?;
     Ok(plugin)
@@ -148,7 +143,7 @@ pub fn selftests(layout: &Layout) -> Result<Vec<String>> {
     done(step::run(
         "TESTS",
         "guest tests",
-        &mut make,
+        &make,
         layout.log("selftests"),
     )?)?;
 

@@ -4,11 +4,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use clap::Args;
 
 use crate::artifacts::{self, cargo};
 use crate::checkers;
 use crate::commands::run_tests;
+use crate::interruption;
 use crate::layout::{Kernel, Layout};
 use crate::lints;
 use crate::report::{Report, Suite};
@@ -16,81 +18,123 @@ use crate::runs::{self, Run, Verb};
 use crate::step;
 use crate::tap;
 
-/// Runs every lint and test. What fails does not keep the rest from being run.
-pub fn check() -> Result<ExitCode> {
-    let layout = Layout::find()?;
-    let mut report = Report::default();
-    report.add(guarded("lint", || lints::run(&layout)));
-    report.add(guarded("cargo test", || cargo_test(&layout)));
+/// Arguments of `check` and `check-debug`.
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Only these suites; all if none is given.
+    suites: Vec<String>,
+}
 
-    guest_runs(&layout, Verb::Check, &mut report);
-    Ok(report.finish())
+/// Runs every lint and test. What fails does not keep the rest from being run.
+pub fn check(args: &CheckArgs) -> Result<ExitCode> {
+    let mut work = Work::new(Verb::Check, &["lint", "cargo", "interruptions"], args)?;
+    work.suite("lint", lints::run);
+    work.suite("cargo", cargo_test);
+    work.guest_runs();
+    work.suite("interruptions", interruption::run);
+    Ok(work.report.finish())
 }
 
 /// Runs all tests in the debug kernel, after its checkers have shown that they are alive.
-pub fn check_debug() -> Result<ExitCode> {
-    let layout = Layout::find()?;
-    let mut report = Report::default();
-    report.add(guarded("checkers", || checkers::run(&layout)));
-    guest_runs(&layout, Verb::CheckDebug, &mut report);
-    Ok(report.finish())
+pub fn check_debug(args: &CheckArgs) -> Result<ExitCode> {
+    let mut work = Work::new(Verb::CheckDebug, &["checkers"], args)?;
+    work.suite("checkers", checkers::run);
+    work.guest_runs();
+    Ok(work.report.finish())
 }
 
-/// Builds what the guest needs and does the runs of a verb.
-fn guest_runs(layout: &Layout, verb: Verb, report: &mut Report) {
-    let runs = match runs::table(layout) {
-        Ok(mut runs) => {
-            runs.retain(|run| run.verb == verb);
-            runs
+/// The suites of a verb that were asked for, and what came of them.
+struct Work {
+    layout: Layout,
+    chosen: Vec<String>,
+    runs: Vec<Run>,
+    report: Report,
+}
+
+impl Work {
+    fn new(verb: Verb, suites: &[&str], args: &CheckArgs) -> Result<Self> {
+        let layout = Layout::find()?;
+        let mut runs = runs::table(&layout)?;
+        runs.retain(|run| run.verb == verb);
+        let known = runs.iter().map(|run| run.name.as_str());
+        let known: Vec<&str> = suites.iter().copied().chain(known).collect();
+        for name in &args.suites {
+            ensure!(
+                known.contains(&name.as_str()),
+                "there is no suite `{name}`; there are: {}",
+                known.join(" ")
+            );
         }
-        Err(error) => {
-            report.add(guarded("runs.toml", || Err(error)));
+        let mut work = Self {
+            layout,
+            chosen: args.suites.clone(),
+            runs: Vec::new(),
+            report: Report::default(),
+        };
+        runs.retain(|run| work.wants(&run.name));
+        work.runs = runs;
+        Ok(work)
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.chosen.is_empty() || self.chosen.iter().any(|chosen| chosen == name)
+    }
+
+    fn suite(&mut self, name: &str, run: impl FnOnce(&Layout) -> Result<Suite>) {
+        if self.wants(name) {
+            self.report.add(guarded(name, || run(&self.layout)));
+        }
+    }
+
+    /// Builds what the guest needs and boots it for each run.
+    fn guest_runs(&mut self) {
+        if self.runs.is_empty() {
             return;
         }
-    };
-
-    let mut build = Suite::new("build");
-    let mut part = |name: &str, result: Result<()>| {
-        let complaints = result.err().map(|error| lines(&error)).unwrap_or_default();
-        let good = complaints.is_empty();
-        build.check(name, complaints);
-        good
-    };
-    let mut built = Vec::new();
-    for (name, kernel) in [("module", Kernel::Stock), ("debug module", Kernel::Debug)] {
-        let needed = runs.iter().any(|run| run.kernel_image == kernel);
-        if needed && part(name, artifacts::module(layout, kernel)) {
-            built.push(kernel);
+        let layout = &self.layout;
+        let mut build = Suite::new("build");
+        let mut part = |name: &str, result: Result<()>| {
+            let complaints = result.err().map(|error| lines(&error)).unwrap_or_default();
+            let good = complaints.is_empty();
+            build.check(name, complaints);
+            good
+        };
+        let mut built = Vec::new();
+        for (name, kernel) in [("module", Kernel::Stock), ("debug module", Kernel::Debug)] {
+            let needed = self.runs.iter().any(|run| run.kernel_image == kernel);
+            if needed && part(name, artifacts::module(layout, kernel)) {
+                built.push(kernel);
+            }
         }
-    }
-    let mut shims = Vec::new();
-    for (name, kernel) in [
-        ("SR-IOV shim", Kernel::Stock),
-        ("debug SR-IOV shim", Kernel::Debug),
-    ] {
-        let needed = |run: &Run| run.vfs > 0 && run.kernel_image == kernel;
-        if runs.iter().any(needed) && part(name, artifacts::sriov_shim(layout, kernel)) {
-            shims.push(kernel);
+        let mut shims = Vec::new();
+        for (name, kernel) in [
+            ("SR-IOV shim", Kernel::Stock),
+            ("debug SR-IOV shim", Kernel::Debug),
+        ] {
+            let needed = |run: &Run| run.vfs > 0 && run.kernel_image == kernel;
+            if self.runs.iter().any(needed) && part(name, artifacts::sriov_shim(layout, kernel)) {
+                shims.push(kernel);
+            }
         }
-    }
-    let mut ready = part("programs", artifacts::programs(layout));
-    let mut tests = Vec::new();
-    ready &= part(
-        "guest tests",
-        artifacts::selftests(layout).map(|names| tests = names),
-    );
-    report.add(build);
+        let mut ready = part("programs", artifacts::programs(layout));
+        let mut tests = Vec::new();
+        ready &= part(
+            "guest tests",
+            artifacts::selftests(layout).map(|names| tests = names),
+        );
+        self.report.add(build);
 
-    for run in &runs {
-        report.add(guarded(&run.name, || {
-            anyhow::ensure!(
-                ready
-                    && built.contains(&run.kernel_image)
-                    && (run.vfs == 0 || shims.contains(&run.kernel_image)),
-                "not run: something that it needs did not build"
-            );
-            run_tests(layout, run, &tests)
-        }));
+        for run in &self.runs {
+            self.report.add(guarded(&run.name, || {
+                ensure!(
+                    ready
+                        && built.contains(&run.kernel_image)
+                        && (run.vfs == 0 || shims.contains(&run.kernel_image)),
+                    "not run: something that it needs did not build"
+                );
+                run_tests(layout, run, &tests)
+            }));
+        }
     }
 }
 
@@ -114,7 +158,7 @@ fn cargo_test(layout: &Layout) -> Result<Suite> {
     let step = step::run(
         "TEST",
         "tools and emulator",
-        &mut cargo,
+        &cargo,
         layout.log("cargo-test"),
     )?;
     let results = libtest_results(&step.output);

@@ -16,13 +16,13 @@ use crate::layout::{Kernel, Layout};
 use crate::program::Programs;
 use crate::report::Suite;
 
-/// The mistakes that show in the kernel log, with the kind of what is found. A report of lockdep
-/// turns it off, so its one is the last.
+/// The mistakes that show in the kernel log, with the kind of what is found. lockdep turns itself
+/// off with its own report and with one of KASAN, so these come last, in this order.
 const FAULTS: &[(&str, &str)] = &[
-    ("kasan", "KASAN"),
     ("atomic-sleep", "sleep in atomic context"),
     ("dma-api", "DMA API"),
     ("lockdep", "lockdep"),
+    ("kasan", "KASAN"),
 ];
 
 /// The mistake that a search for leaks finds.

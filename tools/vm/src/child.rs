@@ -63,6 +63,11 @@ impl Child {
         Ok(Self { name, pid, status })
     }
 
+    /// The child's process id.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// How the child ended; `None` while it runs.
     pub fn status(&self) -> Option<ExitStatus> {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner)

@@ -35,13 +35,9 @@ impl Job {
 
     /// Ends the job: unloads the module; where the kernel can tell, nothing may have leaked.
     pub fn end(&mut self, kernel: Kernel) {
-        let leaks = kernel == Kernel::Debug;
-        if leaks {
-            self.command("check_leaks loaded");
-        }
         self.command("unload_module");
-        if leaks {
-            self.command("check_leaks unloaded");
+        if kernel == Kernel::Debug {
+            self.command("check_leaks module");
         }
     }
 

@@ -206,3 +206,35 @@ fn checkers_have_kinds_of_their_own() {
         ["lockdep"]
     );
 }
+
+#[test]
+fn a_report_without_an_end_goes_to_the_end_of_its_trace() {
+    let log = "\
+[   85.093041] BUG: sleeping function called from invalid context at azihsm_faults.c:58
+[   85.093249] in_atomic(): 1, irqs_disabled(): 0, non_block: 0, pid: 72, name: insmod
+[   85.093287] preempt_count: 1, expected: 0
+[   85.093630] CPU: 0 UID: 0 PID: 72 Comm: insmod Tainted: G    B      O        7.3.4-azihsm-debug
+[   85.093683] Tainted: [B]=BAD_PAGE, [O]=OOT_MODULE
+[   85.093721] Call Trace:
+[   85.093752]  <TASK>
+[   85.093850]  __might_resched+0x385/0x4d0
+[   85.095051] RIP: 0033:0x4cefc9
+[   85.095485]  </TASK>
+[   85.200000] azihsm: fine";
+    let found = judge(log);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].lines.len(), 10);
+}
+
+#[test]
+fn a_report_of_lockdep_is_one() {
+    let mut log = vec!["[ 1.0] ======================================================"];
+    log.push("[ 1.0] WARNING: possible circular locking dependency detected");
+    log.push("[ 1.0] 7.3.4-azihsm-debug #1 Tainted: G        W  O       ");
+    log.extend(["[ 1.0] -> #1 (second){+.+.}-{4:4}:"; 50]);
+    log.push("[ 1.0] CPU: 0 UID: 0 PID: 73 Comm: insmod Tainted: G        W  O        7.3.4");
+    log.extend(["[ 1.0] Call Trace:", "[ 1.0]  <TASK>"]);
+    log.extend(["[ 1.0]  __lock_acquire+0x1724/0x2e20"; 30]);
+    log.extend(["[ 1.0]  </TASK>", "[ 1.1] azihsm: fine"]);
+    assert_eq!(kinds(&log.join("\n")), ["lockdep"]);
+}

@@ -29,9 +29,9 @@ struct Lint {
 /// Runs all lints.
 pub fn run(layout: &Layout) -> Result<Suite> {
     let mut suite = Suite::new("lint");
-    for Lint { name, mut command } in lints(layout)? {
+    for Lint { name, command } in lints(layout)? {
         let log = layout.log(&format!("lint-{}", name.replace([' ', ','], "-")));
-        let step = step::run("LINT", name, &mut command, log)?;
+        let step = step::run("LINT", name, &command, log)?;
         suite.check(name, if step.ok { Vec::new() } else { step.tail() });
     }
     let rules = coverage::check(layout);

@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod bench;
+mod chaos;
 mod check;
 mod checkers;
 mod child;
@@ -16,6 +17,7 @@ mod coverage;
 mod emulator;
 mod guest;
 mod initramfs;
+mod interruption;
 mod job;
 mod judge;
 mod kunit;
@@ -25,8 +27,10 @@ mod program;
 mod qemu;
 mod report;
 mod runs;
+mod shrink;
 mod statistics;
 mod step;
+mod supervise;
 mod tap;
 mod terminal;
 
@@ -46,9 +50,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Runs every lint and test and prints one summary.
-    Check,
+    Check(check::CheckArgs),
     /// Runs the tests in the debug kernel, and shows that its checkers are alive.
-    CheckDebug,
+    CheckDebug(check::CheckArgs),
+    /// Runs load under random faults, seed by seed.
+    Chaos(chaos::ChaosArgs),
+    /// Runs load under few random faults for long.
+    Soak(chaos::SoakArgs),
     /// Tells which kernel a run boots.
     #[command(hide = true)]
     Kernel(commands::TestArgs),
@@ -58,6 +66,9 @@ enum Command {
     Demo(commands::DemoArgs),
     /// Measures what commands cost.
     Bench(bench::BenchArgs),
+    /// Runs a command that does not outlive its parent.
+    #[command(hide = true)]
+    Supervise(supervise::SuperviseArgs),
     /// Opens a shell in the guest.
     Shell(commands::ShellArgs),
     /// Renews the table of rules and tests in the documentation of the interface.
@@ -75,12 +86,15 @@ fn main() -> ExitCode {
         .init();
 
     let done = match Cli::parse().command {
-        Command::Check => check::check(),
-        Command::CheckDebug => check::check_debug(),
+        Command::Check(args) => check::check(&args),
+        Command::CheckDebug(args) => check::check_debug(&args),
+        Command::Chaos(args) => chaos::chaos(&args),
+        Command::Soak(args) => chaos::soak(&args),
         Command::Kernel(args) => commands::kernel(&args),
         Command::Test(args) => commands::test(&args),
         Command::Demo(args) => commands::demo(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Supervise(args) => supervise::supervise(&args),
         Command::Shell(args) => commands::shell(&args),
         Command::Coverage => layout::Layout::find()
             .and_then(|layout| coverage::renew(&layout))

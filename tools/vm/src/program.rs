@@ -15,6 +15,7 @@ const SKIP: i32 = 4;
 pub struct Programs {
     suite: Suite,
     current: Option<(String, Parser)>,
+    ended: Vec<String>,
     /// Whether each program is shown when it ends.
     show: bool,
 }
@@ -25,8 +26,14 @@ impl Programs {
         Self {
             suite: Suite::new(suite),
             current: None,
+            ended: Vec::new(),
             show,
         }
+    }
+
+    /// The programs that came to their end.
+    pub fn ended(&self) -> &[String] {
+        &self.ended
     }
 
     /// Ends the collection.
@@ -68,6 +75,7 @@ impl Listener for Programs {
                 if let Some((_, parser)) = self.current.take() {
                     let time = Duration::from_millis(10 * time.parse().unwrap_or(0));
                     self.add(name, parser.finish(), status.parse().ok(), time);
+                    self.ended.push((*name).to_owned());
                 }
             }
             _ => {}

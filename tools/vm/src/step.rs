@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::supervise::supervised;
+
 /// How many of the last lines of a failed step's output are shown.
 const TAIL: usize = 40;
 
@@ -41,7 +43,7 @@ pub fn verbose() -> bool {
 }
 
 /// Runs `command`, announced as `verb what`, with its output in `log`.
-pub fn run(verb: &str, what: &str, command: &mut Command, log: PathBuf) -> Result<Finished> {
+pub fn run(verb: &str, what: &str, command: &Command, log: PathBuf) -> Result<Finished> {
     let start = Instant::now();
     print!("  {verb:<7} {what} ... ");
     io::stdout().flush()?;
@@ -50,7 +52,7 @@ pub fn run(verb: &str, what: &str, command: &mut Command, log: PathBuf) -> Resul
     }
 
     let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-    let status = command
+    let status = supervised(command)?
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
