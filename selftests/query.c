@@ -83,6 +83,7 @@ TEST_F(query, plausible)
 	EXPECT_LE(6000, q->command_timeout_ms);
 	EXPECT_LT(0, q->recovery_bound_ms);
 	EXPECT_TRUE(q->features & AZIHSM_FEATURE_GCM_WORKAROUND);
+	EXPECT_TRUE(q->features & AZIHSM_FEATURE_URING);
 	if (!(q->features & AZIHSM_FEATURE_SVN))
 		EXPECT_EQ(0, q->svn);
 }

@@ -33,6 +33,15 @@ void hsm_rescan(void);
 /* Opens the node: a file descriptor or a negative errno. */
 int hsm_open(void);
 
+/* Another way to the driver than ioctls. */
+struct hsm_door {
+	int (*cp)(int fd, struct azihsm_cp_cmd *cmd);
+	int (*aes)(int fd, struct azihsm_aes *cmd);
+};
+
+/* The door that this thread uses; NULL, the default, for ioctls. */
+void hsm_use_door(const struct hsm_door *door);
+
 int hsm_cp(int fd, struct azihsm_cp_cmd *cmd);
 int hsm_gcm(int fd, struct azihsm_aes *cmd);
 int hsm_xts(int fd, struct azihsm_aes *cmd);

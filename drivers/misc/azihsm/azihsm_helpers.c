@@ -157,6 +157,11 @@ module_param(bounce_limit, uint, 0644);
 MODULE_PARM_DESC(bounce_limit,
 		 "Largest AES data in bytes that is copied; pages of the caller are pinned for more (default 4096, maximum 8192)");
 
+static int poll_queues;
+module_param(poll_queues, int, 0444);
+MODULE_PARM_DESC(poll_queues,
+		 "Fast-path queues without interrupts, for io_uring rings with IORING_SETUP_IOPOLL (default 0; at least one queue has interrupts)");
+
 static u8 pf_res_cnt = 1;
 module_param(pf_res_cnt, byte, 0444);
 MODULE_PARM_DESC(pf_res_cnt,
@@ -190,6 +195,11 @@ int azihsm_param_num_aes_slots(void)
 unsigned int azihsm_param_bounce_limit(void)
 {
 	return READ_ONCE(bounce_limit);
+}
+
+int azihsm_param_poll_queues(void)
+{
+	return poll_queues;
 }
 
 u8 azihsm_param_pf_res_cnt(void)

@@ -8,12 +8,16 @@
 
 #include <linux/types.h>
 
+struct blk_plug_cb;
 struct cdev;
 struct completion;
 struct cpumask;
 struct device;
+struct file;
 struct ida;
 struct inode;
+struct io_uring_cmd;
+struct iov_iter;
 struct page;
 struct pci_dev;
 struct pid;
@@ -58,11 +62,38 @@ void azihsm_pci_disable_sriov(struct pci_dev *pdev);
 int azihsm_pci_num_vf(struct pci_dev *pdev);
 int azihsm_pci_vfs_assigned(struct pci_dev *pdev);
 
+/* kapi/uring.rs */
+#define AZIHSM_URING_PDU_SIZE	32
+
+u32 azihsm_uring_cmd_op(const struct io_uring_cmd *cmd);
+u32 azihsm_uring_cmd_flags(const struct io_uring_cmd *cmd);
+struct file *azihsm_uring_cmd_file(const struct io_uring_cmd *cmd);
+const void *azihsm_uring_cmd_payload(const struct io_uring_cmd *cmd);
+void *azihsm_uring_cmd_pdu(struct io_uring_cmd *cmd);
+bool azihsm_uring_cmd_is_foreign(struct io_uring_cmd *cmd);
+unsigned int azihsm_uring_task_flags(void);
+void azihsm_uring_cmd_done(struct io_uring_cmd *cmd, s32 ret, u64 res2,
+			   bool is_cqe32, unsigned int issue_flags);
+int azihsm_uring_cmd_import_fixed(struct io_uring_cmd *cmd, u64 ubuf,
+				  unsigned long len, bool write,
+				  struct iov_iter *iter,
+				  unsigned int issue_flags);
+void azihsm_uring_cmd_complete_in_task(struct io_uring_cmd *cmd);
+
+/* Defined in kapi/uring.rs. */
+void azihsm_uring_cmd_run(struct io_uring_cmd *cmd, unsigned int issue_flags,
+			  bool cancelled);
+
+/* kapi/plug.rs */
+bool azihsm_plug_is_open(void);
+bool azihsm_plug_add(struct blk_plug_cb *cb);
+
 /* kapi/params.rs */
 int azihsm_param_abort_timeout_in_sec(void);
 int azihsm_param_num_hsm_slots(void);
 int azihsm_param_num_aes_slots(void);
 unsigned int azihsm_param_bounce_limit(void);
+int azihsm_param_poll_queues(void);
 u8 azihsm_param_pf_res_cnt(void);
 bool azihsm_param_pf_lvl2_abort_enabled(void);
 unsigned int azihsm_param_log_mask(void);

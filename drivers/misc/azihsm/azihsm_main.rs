@@ -6,7 +6,7 @@
 //! layers of the driver, calls going down and completions coming up:
 //!
 //! ```text
-//!   front doors   chardev  mgmt  sysfs  pci
+//!   front doors   chardev  uring  mgmt  sysfs  pci
 //!   requests      session  files  control  aes  query  request/
 //!   engine        queue  slot  command  pool  waiters  dma  placement
 //!   controller    controller  lifecycle  admin  recovery  ladder  vectors  sriov
@@ -55,6 +55,7 @@ mod sriov;
 mod stats;
 mod sysfs;
 mod uapi;
+mod uring;
 mod vectors;
 mod waiters;
 mod wire;

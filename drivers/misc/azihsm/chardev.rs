@@ -21,6 +21,7 @@ use crate::{
     files::FileSession,
     kapi::{
         chrdev,
+        plug,
         task::ProcessId,
         uaccess, //
     },
@@ -37,7 +38,8 @@ use crate::{
         Refusal,
         Reset,
         ResetStatus, //
-    }, //
+    },
+    uring, //
 };
 
 /// The class of the device nodes, and their names.
@@ -86,6 +88,27 @@ impl chrdev::CharDevice for Node {
             _ => Err(ENOTTY),
         }
         .map(|()| 0)
+    }
+
+    fn uring_cmd(
+        controller: Option<&Controller<'_>>,
+        file: Pin<&File>,
+        issue: uring::Issue<'_>,
+    ) -> uring::Issued {
+        if !file.owner.is_current() {
+            return uring::refuse(issue, Refusal::new(EACCES, Ext::OK));
+        }
+        uring::issue(controller, &file.get_ref().session, issue)
+    }
+
+    fn uring_cmd_iopoll(controller: Option<&Controller<'_>>, _file: Pin<&File>) -> usize {
+        controller.map_or(0, Controller::poll_rings)
+    }
+
+    fn uring_unplug(controller: Option<&Controller<'_>>, marks: &plug::Marks) {
+        if let Some(controller) = controller {
+            controller.flush_rings(marks);
+        }
     }
 
     fn release(controller: Option<&Controller<'_>>, file: Pin<KBox<File>>) {

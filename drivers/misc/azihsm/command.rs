@@ -31,6 +31,7 @@ use crate::{
         Queue, //
     },
     slot::Outcome,
+    uring::Target,
     wire::Cid, //
 };
 
@@ -74,6 +75,38 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
     ) -> Option<(Self, Outcome<CqeOf<K>>, K::Left)> {
         let (cid, outcome, left) = queue.take_leftover()?;
         Some((Self { host, queue, cid }, outcome, left))
+    }
+
+    /// Takes over a finished command of a ring; [`None`] if it did not finish or was taken over
+    /// already.
+    pub(crate) fn of_ring(
+        host: &'a H,
+        queue: &'a Queue<K>,
+        cid: Cid,
+        sequence: u32,
+    ) -> Option<(Self, Outcome<CqeOf<K>>, K::Left)> {
+        let (outcome, left) = queue.take_ring(cid, sequence)?;
+        Some((Self { host, queue, cid }, outcome, left))
+    }
+
+    /// Takes back a finished command of a ring whose submitter did not come for it before `past`.
+    pub(crate) fn uncollected(
+        host: &'a H,
+        queue: &'a Queue<K>,
+        past: Option<Instant<Monotonic>>,
+    ) -> Option<(Self, Outcome<CqeOf<K>>, K::Left)> {
+        let (cid, outcome, left) = queue.take_uncollected(past)?;
+        Some((Self { host, queue, cid }, outcome, left))
+    }
+
+    /// Returns whom the queue belongs to.
+    pub(crate) fn host(&self) -> &'a H {
+        self.host
+    }
+
+    /// Returns the queue of the slot.
+    pub(crate) fn queue(&self) -> &'a Queue<K> {
+        self.queue
     }
 
     /// Returns the command id of the slot.
@@ -146,6 +179,32 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
             queue: slot.queue,
             cid: slot.cid,
         })
+    }
+}
+
+impl<K: Kind, H: Host> Slot<'_, K, H> {
+    /// Sends a command of a ring to the device; see [`Queue::submit_ring`].
+    ///
+    /// # Errors
+    ///
+    /// Gives everything back if the queue does not take the command.
+    pub(crate) fn submit_ring(
+        self,
+        sqe: K::Sqe,
+        timeout: Delta,
+        left: K::Left,
+        target: Target,
+        batch: bool,
+    ) -> Result<(), (Self, K::Left, Target)> {
+        let (host, queue) = (self.host, self.queue);
+        match queue.submit_ring(host, sqe, timeout, left, target, batch) {
+            Ok(()) => {
+                // From here on the slot is the command's.
+                let _ = ManuallyDrop::new(self);
+                Ok(())
+            }
+            Err((left, target)) => Err((self, left, target)),
+        }
     }
 }
 

@@ -39,12 +39,23 @@ use crate::{
         Kind, //
     },
     request::control::Request,
-    session::Ticket,
+    session::{
+        self,
+        Ticket, //
+    },
     slot::Outcome,
     uapi::{
         CpCmd,
         Ext,
         Refusal, //
+    },
+    uring::{
+        submit,
+        take_filled,
+        Issue,
+        Issued,
+        Ring,
+        Stop, //
     },
     wire::{
         control::{
@@ -63,9 +74,26 @@ pub(crate) type Control = wire::Entries;
 /// What a control command leaves behind when nobody waits for it any more.
 pub(crate) enum Left {
     /// Command of a file, whose session has to learn of the end.
-    Command(Arc<FileSession>, Ticket),
+    Command(Command),
     /// Flush of a session.
     Flush(SessionId),
+}
+
+/// What a command of a file needs at its end.
+pub(crate) struct Command {
+    file: Arc<FileSession>,
+    ticket: Ticket,
+    request: Request,
+    /// User address of the result of a ring's command, 0 if there is none.
+    pub(crate) result: u64,
+}
+
+/// What became of a control command that the device completed.
+pub(crate) struct Done {
+    /// Device status, 0 for success.
+    pub(crate) status: u32,
+    /// Number of bytes of the response that the caller got.
+    pub(crate) byte_count: u32,
 }
 
 impl Kind for Control {
@@ -104,21 +132,15 @@ impl<'a> Controller<'a> {
         file: &'a Arc<FileSession>,
         cmd: &mut CpCmd,
     ) -> Result<Answered<'a>, Refusal> {
-        self.refusal()?;
         let patience = self.patience();
-        let request = Request::validate(cmd)?;
+        let request = self.validate_control(cmd)?;
         let mut opening = match request.control.kind {
             wire::Kind::Open => Some(Opening::begin(self, patience)?),
             _ => None,
         };
         let announced =
             Announced::begin(self, file, patience, |slot| slot.begin(&request.control))?;
-        if !access_ok(request.src, request.src_len as usize) {
-            return Err(Refusal::invalid(Ext::SRC_BUF));
-        }
-        if !access_ok(request.dst, request.dst_len as usize) {
-            return Err(Refusal::invalid(Ext::DST_BUF));
-        }
+        check_buffers(&request)?;
 
         let src = UserPtr::from_addr(request.src as usize);
         let (slot, sqe, patience) = self.control.take_filled(
@@ -141,7 +163,13 @@ impl<'a> Controller<'a> {
                     opening.hand_over();
                 }
                 if let Some((file, ticket)) = announced.hand_over() {
-                    if let Err((slot, outcome, left)) = flight.leave(Left::Command(file, ticket)) {
+                    let left = Left::Command(Command {
+                        file,
+                        ticket,
+                        request,
+                        result: 0,
+                    });
+                    if let Err((slot, outcome, left)) = flight.leave(left) {
                         drop(slot);
                         reap(self, outcome, left);
                     }
@@ -177,6 +205,121 @@ impl<'a> Controller<'a> {
         cmd.byte_count = len;
         Ok(answered)
     }
+
+    /// Sends a control command of a ring to the device.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not sent; `issue` is what to say that with.
+    pub(crate) fn submit_control<'i>(
+        &self,
+        file: &Arc<FileSession>,
+        cmd: &CpCmd,
+        ring: &Ring,
+        issue: Issue<'i>,
+    ) -> Result<Issued, (Issue<'i>, Stop)> {
+        let prepared = || -> Result<_, Stop> {
+            let request = self.validate_control(cmd)?;
+            let opening = match request.control.kind {
+                // It may have to wait.
+                wire::Kind::Open if issue.is_nonblocking() => return Err(Stop::Retry),
+                wire::Kind::Open => Some(Opening::begin(self, self.patience())?),
+                _ => None,
+            };
+            let begin = |slot: &mut session::Slot| slot.begin(&request.control);
+            let announced = match issue.is_nonblocking() {
+                true => Announced::try_begin(self, file, begin)?.ok_or(Stop::Retry)?,
+                false => Announced::begin(self, file, self.patience(), begin)?,
+            };
+            check_buffers(&request)?;
+            // CAST: User addresses of a 64-bit kernel.
+            let src = UserPtr::from_addr(request.src as usize);
+            let (slot, sqe) = take_filled(
+                self,
+                &self.control,
+                &issue,
+                &file.run,
+                || {
+                    fault_in_readable(src, request.src_len as usize)
+                        .map_err(|e| Refusal::new(e, Ext::SRC_BUF))
+                },
+                |slot| place(slot, &request),
+            )?;
+            let (file, ticket) = announced.hand_over().ok_or(Stop::Retry)?;
+            if let Some(opening) = opening {
+                opening.hand_over();
+            }
+            let left = Left::Command(Command {
+                file,
+                ticket,
+                request,
+                result: ring.result,
+            });
+            Ok((slot, sqe, left))
+        };
+        match prepared() {
+            Ok((slot, sqe, left)) => Ok(submit(slot, sqe, left, ring, issue, reap)),
+            Err(stop) => Err((issue, stop)),
+        }
+    }
+
+    /// Ends a control command of a ring that the submitter's task has taken over, which `tell`
+    /// tells of it.
+    pub(crate) fn finish_control<T>(
+        &self,
+        slot: Slot<'_, Control, Controller<'_>>,
+        outcome: Outcome<CqeOf<Control>>,
+        command: Command,
+        tell: impl FnOnce(Done) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let Outcome::Completed(cqe) = outcome else {
+            drop(slot);
+            reap(self, outcome, Left::Command(command));
+            return Err(self.lost());
+        };
+        let reply = cqe.reply();
+        let byte_count = reply.len(command.request.dst_len);
+        let response = Piece {
+            offset: 0,
+            len: byte_count as usize,
+            to: UserPtr::from_addr(command.request.dst as usize),
+        };
+        let told = slot
+            .deliver(&[response])
+            .map_err(|e| Refusal::new(e, Ext::DST_BUF))
+            .and_then(|()| {
+                tell(Done {
+                    status: u32::from(reply.status),
+                    byte_count,
+                })
+            });
+        let opens = command.ticket.opens();
+        let effect = command
+            .file
+            .complete(command.ticket, Some(&reply), told.is_ok());
+        self.files.note(opens, effect);
+        self.settle_later(effect);
+        if opens {
+            self.end_open(false);
+        }
+        told
+    }
+
+    fn validate_control(&self, cmd: &CpCmd) -> Result<Request, Refusal> {
+        self.refusal()?;
+        Request::validate(cmd)
+    }
+}
+
+/// Checks that the buffers lie in the caller's address space.
+fn check_buffers(request: &Request) -> Result<(), Refusal> {
+    if !access_ok(request.src, request.src_len as usize) {
+        return Err(Refusal::invalid(Ext::SRC_BUF));
+    }
+    if !access_ok(request.dst, request.dst_len as usize) {
+        return Err(Refusal::invalid(Ext::DST_BUF));
+    }
+    Ok(())
 }
 
 /// Puts the request into the slot's memory and returns the submission entry, [`None`] if the
@@ -217,9 +360,9 @@ pub(crate) fn reap(controller: &Controller<'_>, outcome: Outcome<CqeOf<Control>>
         Outcome::Aborted => None,
     };
     match left {
-        Left::Command(file, ticket) => {
-            let opens = ticket.opens();
-            let effect = file.complete(ticket, reply.as_ref(), false);
+        Left::Command(command) => {
+            let opens = command.ticket.opens();
+            let effect = command.file.complete(command.ticket, reply.as_ref(), false);
             controller.files.note(opens, effect);
             controller.settle_later(effect);
             if opens {

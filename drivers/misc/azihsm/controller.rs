@@ -7,12 +7,13 @@
 //!
 //! Outer to inner; no lock is held while anybody waits for a completion.
 //!
-//! 1. `files.open`, `files.unflushed`
-//! 2. `recovery.wanted`
-//! 3. `info`, `sriov.counts`
-//! 4. a file's session ([`FileSession`](crate::files::FileSession))
-//! 5. a queue's state ([`Queue`]), also taken in interrupt handlers
-//! 6. who waits for slots ([`Waiters`]); never together with the one before
+//! 1. `rings`
+//! 2. `files.open`, `files.unflushed`
+//! 3. `recovery.wanted`
+//! 4. `info`, `sriov.counts`
+//! 5. a file's session ([`FileSession`](crate::files::FileSession))
+//! 6. a queue's state ([`Queue`]), also taken in interrupt handlers
+//! 7. who waits for slots ([`Waiters`]); never together with the one before
 //!
 //! User memory is never touched with one of them held.
 
@@ -139,6 +140,9 @@ pub(crate) struct Controller<'bound> {
     gcm_workaround: Atomic<bool>,
     #[pin]
     info: Mutex<Option<Info>>,
+    /// Held while finished commands of rings are taken back that nobody came for.
+    #[pin]
+    pub(crate) rings: Mutex<()>,
     /// Physical or virtual function, and the resources of the latter.
     #[pin]
     pub(crate) sriov: Sriov,
@@ -197,6 +201,7 @@ impl<'bound> Controller<'bound> {
                 ready_ms: Atomic::new(CAP::MAX_TIMEOUT_MS),
                 gcm_workaround: Atomic::new(false),
                 info <- new_mutex!(None, "azihsm_info"),
+                rings <- new_mutex!((), "azihsm_rings"),
                 sriov <- Sriov::new(pdev),
                 files <- Files::new(),
                 sysfs <- work::new_item!(works.clone(), "azihsm_sysfs"),
@@ -412,8 +417,19 @@ impl<'bound> Controller<'bound> {
             vector,
             until,
         )?;
-        let (entries, vector) = (params::aes_entries(), |i| split.aes_vector(i));
+        // The last ones are for rings that look for completions themselves.
+        let interrupting = match split.aes_vector(0) {
+            Some(_) => fast
+                .usable
+                .saturating_sub(params::poll_queues())
+                .max(fast.usable.min(1)),
+            None => 0,
+        };
+        let (entries, vector) = (params::aes_entries(), |i| {
+            split.aes_vector(i).filter(|_| i < interrupting)
+        });
         self.create_pool(&self.fast, fast.usable, (entries, mqes), vector, until)?;
+        self.fast.set_interrupting(interrupting);
 
         let capabilities = self.capabilities_feature();
         self.gcm_workaround

@@ -39,6 +39,7 @@ use crate::{
         jiffies_until,
         Patience, //
     },
+    pool::Run,
     session::{
         Blocked,
         Effect,
@@ -51,6 +52,7 @@ use crate::{
         Ext,
         Refusal, //
     },
+    waiters::Interrupt,
     wire::{
         control::{
             self,
@@ -79,6 +81,8 @@ pub(crate) struct FileSession {
     guarded: SpinLock<Guarded>,
     #[pin]
     changed: Completion,
+    /// Commands of the file that are submitted together.
+    pub(crate) run: Run,
 }
 
 impl FileSession {
@@ -91,6 +95,7 @@ impl FileSession {
                     "azihsm_file_session"
                 ),
                 changed <- Completion::new(),
+                run: Run::new(),
             }),
             GFP_KERNEL,
         )
@@ -130,6 +135,18 @@ impl FileSession {
                 Err(e) => return Err(Refusal::new(e, Ext::OK)),
             }
         }
+    }
+
+    /// Announces a command; see [`FileSession::begin`]. Does not wait.
+    ///
+    /// # Errors
+    ///
+    /// What `begin` says.
+    pub(crate) fn try_begin(
+        &self,
+        begin: impl FnOnce(&mut Slot) -> Result<Ticket, Blocked>,
+    ) -> Result<Ticket, Blocked> {
+        begin(&mut self.guarded.lock().slot)
     }
 
     /// Takes back the announcement of a command; see [`Slot::complete`].
@@ -403,7 +420,7 @@ impl Controller<'_> {
     /// [`EAGAIN`], [`EINTR`] or [`ETIMEDOUT`] if the command did not get to the device, or was lost
     /// to a reset.
     fn flush(&self, id: SessionId, patience: Patience) -> Result<bool> {
-        let slot = self.control.take(self, patience.begin)?;
+        let slot = self.control.take(self, patience.begin, Interrupt::Kill)?;
         let sqe = control::Sqe::flush(slot.cid(), id);
         let flight = slot.submit(sqe, params::command_timeout())?;
         match flight.wait(patience.end) {
@@ -446,6 +463,23 @@ impl<'a> Announced<'a> {
             file,
             ticket: Some(file.begin(patience, begin)?),
         })
+    }
+
+    /// Announces a command if it need not wait for others of the file, [`None`] otherwise.
+    pub(crate) fn try_begin(
+        controller: &'a Controller<'a>,
+        file: &'a Arc<FileSession>,
+        begin: impl FnOnce(&mut Slot) -> Result<Ticket, Blocked>,
+    ) -> Result<Option<Self>, Refusal> {
+        match file.try_begin(begin) {
+            Ok(ticket) => Ok(Some(Self {
+                controller,
+                file,
+                ticket: Some(ticket),
+            })),
+            Err(Blocked::Wait) => Ok(None),
+            Err(Blocked::Refused(refusal)) => Err(refusal),
+        }
     }
 
     /// Reports the end of the command.

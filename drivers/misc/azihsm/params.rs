@@ -59,3 +59,8 @@ pub(crate) fn bounce_limit() -> usize {
     // CAST: A `u32` fits a `usize` here.
     (params::bounce_limit() as usize).min(AREA)
 }
+
+/// Returns the number of fast-path queues that are to raise no interrupts.
+pub(crate) fn poll_queues() -> u16 {
+    u16::try_from(params::poll_queues()).unwrap_or(0)
+}

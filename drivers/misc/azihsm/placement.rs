@@ -93,12 +93,13 @@ fn user(address: u64, offset: u32) -> UserPtr {
 }
 
 impl Mapped {
-    /// Pins and maps `len` bytes, [`None`] if there are none.
+    /// Maps the `len` bytes at `address` that `pin` pins, [`None`] if there are none.
     fn new(
         dev: &Device<Bound>,
         address: u64,
         len: u32,
         direction: DataDirection,
+        pin: &impl Fn(u64, usize, Access) -> Result<PinnedPages>,
     ) -> Result<Option<Self>> {
         if len == 0 {
             return Ok(None);
@@ -108,7 +109,7 @@ impl Mapped {
             _ => Access::Write,
         };
         // CAST: 32-bit lengths.
-        let pages = PinnedPages::new(address, len as usize, access)?;
+        let pages = pin(address, len as usize, access)?;
         let mut mapping = UserMapping::new(dev, pages, direction)?;
         if access == Access::Write {
             // From now on the device may write, whatever becomes of the command.
@@ -171,10 +172,19 @@ impl Pinned {
         if largest <= params::bounce_limit() {
             return Ok(None);
         }
-        let pinned = || -> Result<KBox<Self>> {
-            let source = Mapped::new(dev, request.src, request.src_len, DataDirection::ToDevice)?;
-            let destination =
-                Mapped::new(dev, request.dst, request.dst_len, DataDirection::FromDevice)?;
+        Self::with(dev, request, PinnedPages::new).map(Some)
+    }
+
+    /// Maps the data of a command, which `pin` pins.
+    pub(crate) fn with(
+        dev: &Device<Bound>,
+        request: &Request,
+        pin: impl Fn(u64, usize, Access) -> Result<PinnedPages>,
+    ) -> Result<KBox<Self>, Refusal> {
+        let (to, from) = (DataDirection::ToDevice, DataDirection::FromDevice);
+        let mapped = || -> Result<KBox<Self>> {
+            let source = Mapped::new(dev, request.src, request.src_len, to, &pin)?;
+            let destination = Mapped::new(dev, request.dst, request.dst_len, from, &pin)?;
             Ok(KBox::new(
                 Self {
                     source,
@@ -183,7 +193,7 @@ impl Pinned {
                 GFP_KERNEL,
             )?)
         };
-        pinned().map(Some).map_err(no_memory)
+        mapped().map_err(no_memory)
     }
 
     /// Writes the lists and returns the descriptors that point to them.
@@ -271,12 +281,8 @@ fn bounce(memory: &SlotMemory, request: &Request) -> Result<(Descriptor, Descrip
             descriptors: 1,
             ..Usage::default()
         });
-        let segments = [memory.list_address(area)?];
-        let plan = Plan::new(1, &segments).ok_or(EINVAL)?;
-        plan.write([(memory.address(area), len)], |_, place, descriptor| {
-            memory.write_list(area, place, descriptor)
-        })?;
-        Ok(plan.head())
+        memory.write_list(area, 0, Descriptor::data(memory.address(area), len))?;
+        Ok(Descriptor::list_of_one(memory.list_address(area)?))
     };
     Ok((
         list(Area::Source, request.src_len)?,

@@ -7,6 +7,8 @@
 //! nothing to wait for, and else the one with the fewest commands. If all slots are taken it waits
 //! for the next that comes back, of whatever queue.
 
+use core::ops::Range;
+
 use kernel::{
     device::{
         Bound,
@@ -17,6 +19,7 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Relaxed,
             Release, //
         },
         Arc,
@@ -43,9 +46,36 @@ use crate::{
     ring,
     waiters::{
         Grant,
+        Interrupt,
         Waiters, //
     },
+    wire::QueueId, //
 };
+
+/// A row of commands of one submitter that go to the same queue: three times as many as the device
+/// runs at a time, so that it has the next ones when it is done with the first.
+///
+/// It is no more than a hint: threads that submit at the same time may confuse it.
+pub(crate) struct Run(Atomic<u32>);
+
+impl Run {
+    /// Returns a row that is at its end.
+    pub(crate) fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// Returns the number of the queue, and how many more commands it is to have.
+    fn get(&self) -> (usize, u32) {
+        let raw = self.0.load(Relaxed);
+        // CAST: 16 bits.
+        ((raw & 0xffff) as usize, raw >> 16)
+    }
+
+    fn set(&self, index: usize, left: u32) {
+        // CAST: At most the number of queues.
+        self.0.store(index as u32 | left << 16, Relaxed);
+    }
+}
 
 /// Queues of one kind.
 ///
@@ -54,6 +84,8 @@ use crate::{
 pub(crate) struct Pool<K: Kind> {
     queues: KVec<SetOnce<Pin<KBox<Queue<K>>>>>,
     active: Atomic<u32>,
+    /// The queues of these that raise interrupts; the others come behind them.
+    interrupting: Atomic<u32>,
     waiters: Arc<Waiters>,
 }
 
@@ -67,6 +99,7 @@ impl<K: Kind> Pool<K> {
         Ok(Self {
             queues,
             active: Atomic::new(0),
+            interrupting: Atomic::new(0),
             waiters: Waiters::new()?,
         })
     }
@@ -103,6 +136,38 @@ impl<K: Kind> Pool<K> {
         self.active.store(u32::from(count), Release);
     }
 
+    /// Notes that all but the first `count` queues raise no interrupts.
+    pub(crate) fn set_interrupting(&self, count: u16) {
+        self.interrupting.store(u32::from(count), Release);
+    }
+
+    /// Returns the numbers of the queues for callers that look for completions themselves, or for
+    /// those that do not; of all queues if they are of one kind.
+    fn suitable(&self, polling: bool) -> Range<usize> {
+        let active = self.active();
+        // CAST: At most the length of a vector.
+        match (self.interrupting.load(Acquire) as usize).min(active) {
+            0 => 0..active,
+            first if first == active => 0..active,
+            first if polling => first..active,
+            first => 0..first,
+        }
+    }
+
+    /// Looks for completions on the queues that raise no interrupts; returns how many there were.
+    pub(crate) fn poll_polled(&self, host: &impl Host) -> usize {
+        self.iter()
+            .filter(|queue| queue.is_polled())
+            .map(|queue| queue.poll(host))
+            .sum()
+    }
+
+    /// Returns whether a queue that raises no interrupts has commands at the device.
+    pub(crate) fn polled_busy(&self) -> bool {
+        self.iter()
+            .any(|queue| queue.is_polled() && queue.load() != 0)
+    }
+
     /// Returns queue number `index` if it exists at the device.
     pub(crate) fn get(&self, index: usize) -> Option<&Queue<K>> {
         if index >= self.active() {
@@ -123,46 +188,122 @@ impl<K: Kind> Pool<K> {
             .map_while(|place| place.as_ref().map(|queue| &**queue))
     }
 
-    /// Returns the id of the queue that serves vector number `vector` of `vectors`, and then
-    /// every further one.
+    /// Returns the queue that vector number `vector` of `vectors` serves, and then every further
+    /// one.
     pub(crate) fn of_vector(
         &self,
         vector: usize,
         vectors: usize,
     ) -> impl Iterator<Item = &Queue<K>> {
-        self.iter().skip(vector).step_by(vectors.max(1))
+        (vector..self.active())
+            .step_by(vectors.max(1))
+            .filter_map(|index| self.get(index))
+    }
+
+    /// Returns the queue with this id if it was ever allocated, whether or not it exists at the
+    /// device.
+    pub(crate) fn of_id(&self, id: QueueId) -> Option<&Queue<K>> {
+        self.of_raw_id(id.raw())
+    }
+
+    /// Returns the queue whose id stands like this on the wire, as [`of_id`](Self::of_id).
+    pub(crate) fn of_raw_id(&self, id: u16) -> Option<&Queue<K>> {
+        let index = id.checked_sub(K::queue_id(0)?.raw())?;
+        self.queues
+            .get(usize::from(index))?
+            .as_ref()
+            .map(|queue| &**queue)
+    }
+
+    /// Returns whether a slot may be free. A hint.
+    pub(crate) fn has_room(&self) -> bool {
+        self.iter()
+            .any(|queue| queue.load() < u32::from(queue.size().slots()))
+    }
+
+    /// Takes a slot of the queue that suits the caller best if one is free.
+    ///
+    /// `polling` says that the caller looks for completions itself.
+    ///
+    /// # Errors
+    ///
+    /// [`EAGAIN`] if there is no queue.
+    pub(crate) fn try_take<'a, H: Host>(
+        &'a self,
+        host: &'a H,
+        polling: bool,
+    ) -> Result<Option<Slot<'a, K, H>>> {
+        let suitable = self.suitable(polling);
+        let cpu = irq::current_cpu().as_u32() as usize;
+        let mine = suitable.start + cpu.checked_rem(suitable.len()).ok_or(EAGAIN)?;
+        let mine = self.get(mine).ok_or(EAGAIN)?;
+        if self.waiters.any() {
+            return Ok(None);
+        }
+        if mine.load() < K::CREDIT {
+            if let Some(slot) = Slot::try_take(host, mine) {
+                return Ok(Some(slot));
+            }
+        }
+        let idlest = suitable
+            .filter_map(|index| self.get(index))
+            .min_by_key(|queue| queue.load());
+        Ok(idlest.and_then(|queue| Slot::try_take(host, queue)))
+    }
+
+    /// Takes a slot for one of several commands that are submitted together, if one is free; see
+    /// [`Pool::try_take`].
+    ///
+    /// Some commands in a row go to the same queue, so that they share a doorbell. `run` is where
+    /// the submitter keeps the present row.
+    pub(crate) fn try_take_batched<'a, H: Host>(
+        &'a self,
+        host: &'a H,
+        polling: bool,
+        run: &Run,
+    ) -> Result<Option<Slot<'a, K, H>>> {
+        let (index, left) = run.get();
+        if left != 0 && !self.waiters.any() && self.suitable(polling).contains(&index) {
+            let queue = self.get(index).ok_or(EAGAIN)?;
+            if let Some(slot) = Slot::try_take(host, queue) {
+                run.set(index, left - 1);
+                return Ok(Some(slot));
+            }
+        }
+        let slot = self.try_take(host, polling)?;
+        if let Some(index) = slot.as_ref().and_then(|slot| self.index(slot.queue())) {
+            run.set(index, 3 * K::CREDIT - 1);
+        }
+        Ok(slot)
+    }
+
+    fn index(&self, queue: &Queue<K>) -> Option<usize> {
+        let first = K::queue_id(0)?.raw();
+        Some(usize::from(queue.id().raw().checked_sub(first)?))
     }
 
     /// Takes a slot of the queue that suits the caller best, waiting if every slot is taken.
     ///
+    /// Who waits gets the next slot that comes back, of whatever queue.
+    ///
     /// # Errors
     ///
-    /// [`EINTR`] if the caller was killed, [`ETIMEDOUT`] if there was no slot `until` then,
+    /// [`EINTR`] if the caller was interrupted, [`ETIMEDOUT`] if there was no slot `until` then,
     /// [`EAGAIN`] if there is no queue.
     pub(crate) fn take<'a, H: Host>(
         &'a self,
         host: &'a H,
         until: Instant<Monotonic>,
+        interrupt: Interrupt,
     ) -> Result<Slot<'a, K, H>> {
-        let active = self.active();
-        let mine = irq::current_cpu().as_u32() as usize % active.max(1);
-        let mine = self.get(mine).ok_or(EAGAIN)?;
-        if !self.waiters.any() {
-            if mine.load() < K::CREDIT {
-                if let Some(slot) = Slot::try_take(host, mine) {
-                    return Ok(slot);
-                }
-            }
-            let idlest = self.iter().min_by_key(|queue| queue.load());
-            if let Some(slot) = idlest.and_then(|queue| Slot::try_take(host, queue)) {
-                return Ok(slot);
-            }
+        if let Some(slot) = self.try_take(host, false)? {
+            return Ok(slot);
         }
         let look = || self.iter().find_map(Queue::try_acquire);
         let grant = self
             .waiters
-            .wait(look, |grant| self.give_back(grant), until)?;
-        let queue = self.of_grant(grant).ok_or(EAGAIN)?;
+            .wait(look, |grant| self.give_back(grant), until, interrupt)?;
+        let queue = self.of_id(grant.queue).ok_or(EAGAIN)?;
         Ok(Slot::granted(host, queue, grant.cid))
     }
 
@@ -188,7 +329,9 @@ impl<K: Kind> Pool<K> {
         loop {
             fault_in()?;
             let patience = patience();
-            let slot = self.take(host, patience.begin).map_err(&refuse)?;
+            let slot = self
+                .take(host, patience.begin, Interrupt::Kill)
+                .map_err(&refuse)?;
             if let Some(filled) = fill(&slot)? {
                 return Ok((slot, filled, patience));
             }
@@ -199,13 +342,8 @@ impl<K: Kind> Pool<K> {
         }
     }
 
-    /// Returns the queue of a slot.
-    fn of_grant(&self, grant: Grant) -> Option<&Queue<K>> {
-        self.all().find(|queue| queue.id() == grant.queue)
-    }
-
     fn give_back(&self, grant: Grant) {
-        if let Some(queue) = self.of_grant(grant) {
+        if let Some(queue) = self.of_id(grant.queue) {
             queue.give_back(grant);
         }
     }

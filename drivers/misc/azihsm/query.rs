@@ -68,6 +68,7 @@ impl Facts {
                 Query::FEATURE_LIVE_MIGRATION,
             ),
             (self.firmware.svn(), Query::FEATURE_SVN),
+            (true, Query::FEATURE_URING),
         ] {
             if is_set {
                 features |= feature;

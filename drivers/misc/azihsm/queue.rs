@@ -9,6 +9,9 @@
 //! The queue outlives every reset of the controller. Its memory is freed only when the function
 //! is unbound, after the device was stopped.
 
+mod lost;
+mod uring;
+
 use kernel::{
     device::{
         Bound,
@@ -63,13 +66,15 @@ use crate::{
         Rate,
         Usage, //
     },
+    uring::Target,
     waiters::{
         Grant,
+        Interrupt,
         Waiters, //
     },
     wire::{
         Cid,
-        Cqe as _,
+        Cqe,
         Entries,
         QueueId,
         Sqe as _, //
@@ -95,13 +100,20 @@ pub(crate) trait Kind: Entries {
 /// A completion entry of a kind of queue.
 pub(crate) type CqeOf<K> = <K as Entries>::Cqe;
 
+/// A completion entry as it lies in the ring.
+type Words<K> = <CqeOf<K> as Cqe>::Words;
+
 /// What the lock of a queue protects.
 struct State<K: Kind> {
     /// Set while the queue exists at the device.
     accepting: bool,
     sq: ring::Submission,
     cq: ring::Completion,
-    table: Table<CqeOf<K>, K::Left>,
+    /// The tail that the device was told last.
+    told: u16,
+    /// Number of the next command of a ring.
+    sequence: u32,
+    table: Table<CqeOf<K>, K::Left, Target>,
     history: QueueHistory,
     counters: Counters,
     completion_rate: Rate,
@@ -113,7 +125,7 @@ pub(crate) struct Queue<K: Kind> {
     id: QueueId,
     size: ring::Size,
     sq: Coherent<[K::Sqe]>,
-    cq: Coherent<[CqeOf<K>]>,
+    cq: Coherent<[Words<K>]>,
     #[pin]
     state: SpinLockIrq<State<K>>,
     /// Signalled when the command of the slot ended, one for each slot.
@@ -143,10 +155,15 @@ impl CidSet {
         }
     }
 
-    fn contains(&self, cid: usize) -> bool {
-        self.0
-            .get(cid / 64)
-            .is_some_and(|w| w & (1 << (cid % 64)) != 0)
+    fn for_each(&self, mut f: impl FnMut(usize)) {
+        for (i, word) in self.0.iter().enumerate() {
+            let mut rest = *word;
+            while rest != 0 {
+                // CAST: At most 63.
+                f(i * 64 + rest.trailing_zeros() as usize);
+                rest &= rest - 1;
+            }
+        }
     }
 }
 
@@ -186,6 +203,8 @@ impl<K: Kind> Queue<K> {
                 accepting: false,
                 sq: ring::Submission::new(size),
                 cq: ring::Completion::new(size),
+                told: 0,
+                sequence: 0,
                 table: Table::new(count)?,
                 history: QueueHistory::default(),
                 counters: Counters::default(),
@@ -246,10 +265,11 @@ impl<K: Kind> Queue<K> {
             io_project!(self.sq, [try: i])
                 .copy_write(<K::Sqe as zerocopy::FromZeros>::new_zeroed());
             io_project!(self.cq, [try: i])
-                .copy_write(<CqeOf<K> as zerocopy::FromZeros>::new_zeroed());
+                .copy_write(<Words<K> as zerocopy::FromZeros>::new_zeroed());
         }
         state.sq = ring::Submission::new(self.size);
         state.cq = ring::Completion::new(self.size);
+        state.told = state.sq.tail();
         self.polled.store(polled, Relaxed);
         Ok(())
     }
@@ -293,8 +313,12 @@ impl<K: Kind> Queue<K> {
                 return Ok(grant);
             }
         }
-        self.waiters
-            .wait(|| self.try_acquire(), |grant| self.give_back(grant), until)
+        self.waiters.wait(
+            || self.try_acquire(),
+            |grant| self.give_back(grant),
+            until,
+            Interrupt::Kill,
+        )
     }
 
     /// Gives a slot back that has no command at the device; `usage` is what its data took.
@@ -355,6 +379,14 @@ impl<K: Kind> Queue<K> {
             deadline: submitted + timeout,
         };
         let mut state = self.state.lock();
+        self.put(&mut state, sqe)?;
+        state.table.submit(sqe.cid(), times);
+        self.tell(host, &mut state);
+        Ok(())
+    }
+
+    /// Puts an entry into the ring, and does not tell the device.
+    fn put(&self, state: &mut State<K>, sqe: K::Sqe) -> Result {
         if !state.accepting {
             return Err(EAGAIN);
         }
@@ -366,10 +398,17 @@ impl<K: Kind> Queue<K> {
         }
         let index = state.sq.push().ok_or(EIO)?;
         io_project!(self.sq, [try: usize::from(index)]).copy_write(sqe);
-        state.table.submit(sqe.cid(), times);
         state.counters.submitted += 1;
-        host.ring_sq(self.id, state.sq.tail());
         Ok(())
+    }
+
+    /// Tells the device the tail of the submission ring unless it knows it.
+    fn tell(&self, host: &impl Host, state: &mut State<K>) {
+        let tail = state.sq.tail();
+        if state.accepting && state.told != tail {
+            state.told = tail;
+            host.ring_sq(self.id, tail);
+        }
     }
 
     /// Waits until the command of a slot ended.
@@ -441,6 +480,7 @@ impl<K: Kind> Queue<K> {
                 }
                 match state.table.finish(route.cid, Outcome::Completed(cqe)) {
                     Notify::Waiter(cid) => ended.insert(cid),
+                    Notify::Ring(target) => target.complete(),
                     Notify::Reaper => reap = true,
                     Notify::Stale => state.counters.stale += 1,
                 }
@@ -461,20 +501,20 @@ impl<K: Kind> Queue<K> {
     /// Returns the entry at the head if the device has written it.
     fn peek(&self, ring: &ring::Completion) -> Result<Option<CqeOf<K>>> {
         let entry = io_project!(self.cq, [try: usize::from(ring.head())]);
-        if !ring.is_new(entry.copy_read().route().phase) {
+        if !ring.is_new(<CqeOf<K>>::from_words(entry.copy_read()).route().phase) {
             return Ok(None);
         }
         // The rest of the entry must not be read before its phase bit.
         dma_mb(Read);
-        Ok(Some(entry.copy_read()))
+        Ok(Some(<CqeOf<K>>::from_words(entry.copy_read())))
     }
 
     fn wake(&self, ended: &CidSet) {
-        for (cid, done) in self.done.iter().enumerate() {
-            if ended.contains(cid) {
+        ended.for_each(|cid| {
+            if let Some(done) = self.done.get(cid) {
                 done.complete();
             }
-        }
+        });
     }
 
     /// Delivers completions that no interrupt told of: those of commands that are at the device
@@ -490,39 +530,6 @@ impl<K: Kind> Queue<K> {
             return 0;
         }
         before.saturating_sub(self.state.lock().table.since(when))
-    }
-
-    /// Ends every command at the device: those that completed as what they are, the others as
-    /// aborted. Whoever waits for one of the latter is told when the result is dropped.
-    ///
-    /// The device must have been stopped, or have forgotten the queue.
-    pub(crate) fn end_all(&self, host: &impl Host) -> Lost<'_, K> {
-        self.poll(host);
-        let mut lost = Lost {
-            queue: self,
-            callers: CidSet::new(),
-            count: 0,
-        };
-        let mut reap = false;
-        {
-            let mut guard = self.state.lock();
-            let State {
-                table, counters, ..
-            } = &mut *guard;
-            let now = Instant::<Monotonic>::now();
-            table.abort_all(|notify, times| {
-                lost.count += 1;
-                counters.note_aborted(!(now - times.deadline).is_negative());
-                match notify {
-                    Notify::Waiter(cid) => lost.callers.insert(cid),
-                    _ => reap = true,
-                }
-            });
-        }
-        if reap {
-            host.reap_later();
-        }
-        lost
     }
 
     /// Returns a copy of the counters.
@@ -558,20 +565,5 @@ impl<K: Kind> Queue<K> {
     /// Counts a reset of this queue alone.
     pub(crate) fn note_reset(&self) {
         self.state.lock().counters.resets += 1;
-    }
-}
-
-/// Commands that were lost; whoever waits for one is told when this is dropped.
-#[must_use = "the callers are told when it is dropped"]
-pub(crate) struct Lost<'a, K: Kind> {
-    queue: &'a Queue<K>,
-    callers: CidSet,
-    /// How many they are.
-    pub(crate) count: u64,
-}
-
-impl<K: Kind> Drop for Lost<'_, K> {
-    fn drop(&mut self) {
-        self.queue.wake(&self.callers);
     }
 }

@@ -280,6 +280,12 @@ impl Controller<'_> {
         self.recovery.reaper.queue();
     }
 
+    /// Has somebody look for completions that raise no interrupt and that nobody waits for, once in
+    /// a jiffy as long as there are commands. Callable in any context.
+    pub(crate) fn poll_soon(&self) {
+        self.recovery.reaper.queue_after(1);
+    }
+
     /// Has sessions flushed whose flush was put off. Callable in any context.
     pub(crate) fn flush_soon(&self) {
         self.recovery.flusher.queue();

@@ -11,7 +11,14 @@
 //!   Free -> Owned -> InFlight -> Done -> (taken by the caller) Owned -> Free
 //!                        |
 //!                        +-> Left (caller gone) -> Leftover -> (taken by the reaper) Owned -> Free
+//!
+//!   Owned -> Ring -> RingDone -> (taken by the submitter's task) Owned -> Free
 //! ```
+//!
+//! The caller of a command is a task that waits for it, or a ring that is told. What a ring's
+//! command needs at its end lies in the slot, as for a command whose caller is gone.
+
+mod uring;
 
 use kernel::{
     prelude::*,
@@ -42,14 +49,14 @@ pub(crate) struct Times {
 }
 
 /// One slot.
-struct Entry<C, L> {
-    state: State<C, L>,
+struct Entry<C, L, Q> {
+    state: State<C, L, Q>,
     /// Which use of the slot this is, or the next one will be.
     generation: u8,
 }
 
 /// State of one slot.
-enum State<C, L> {
+enum State<C, L, Q> {
     Free,
     /// Owned by a caller (or the reaper) that has no command at the device.
     Owned,
@@ -61,13 +68,29 @@ enum State<C, L> {
     Done(Outcome<C>),
     /// Finished after the caller went away.
     Leftover(Outcome<C>, L),
+    /// At the device, a ring is to be told.
+    Ring {
+        times: Times,
+        sequence: u32,
+        left: L,
+        target: Q,
+    },
+    /// Finished, the ring was told, and the submitter's task has not looked yet.
+    RingDone {
+        deadline: Instant<Monotonic>,
+        sequence: u32,
+        outcome: Outcome<C>,
+        left: L,
+    },
 }
 
 /// Who has to be told about a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Notify {
+pub(crate) enum Notify<Q> {
     /// The caller that waits for the slot.
     Waiter(Cid),
+    /// The ring that the command came from.
+    Ring(Q),
     /// The reaper.
     Reaper,
     /// Nobody: no such command is at the device.
@@ -76,9 +99,10 @@ pub(crate) enum Notify {
 
 /// The slots of a queue.
 ///
-/// `C` is a completion entry, `L` what a caller that goes away leaves in its slot.
-pub(crate) struct Table<C, L> {
-    slots: KVec<Entry<C, L>>,
+/// `C` is a completion entry, `L` what a caller that goes away leaves in its slot, `Q` what tells a
+/// ring.
+pub(crate) struct Table<C, L, Q = ()> {
+    slots: KVec<Entry<C, L, Q>>,
     /// Free slots; the one used last, whose memory is in the cache, goes out first.
     free: KVec<Cid>,
     /// Commands at the device.
@@ -87,7 +111,7 @@ pub(crate) struct Table<C, L> {
     leftovers: usize,
 }
 
-impl<C, L> Table<C, L> {
+impl<C: Copy, L, Q> Table<C, L, Q> {
     /// Makes a table of `count` free slots.
     pub(crate) fn new(count: u8) -> Result<Self> {
         let len = usize::from(count);
@@ -110,7 +134,7 @@ impl<C, L> Table<C, L> {
     }
 
     /// Returns the slot of `cid`, unless that is of an earlier use.
-    fn get_mut(&mut self, cid: Cid) -> Option<&mut State<C, L>> {
+    fn get_mut(&mut self, cid: Cid) -> Option<&mut State<C, L, Q>> {
         let entry = self.slots.get_mut(cid.index())?;
         (entry.generation == cid.generation()).then_some(&mut entry.state)
     }
@@ -177,43 +201,66 @@ impl<C, L> Table<C, L> {
         let entry = self.slots.get(cid.index())?;
         match &entry.state {
             _ if entry.generation != cid.generation() => None,
-            State::InFlight(times) | State::Left(times, _) => Some(*times),
+            State::InFlight(times) | State::Left(times, _) | State::Ring { times, .. } => {
+                Some(*times)
+            }
             _ => None,
         }
     }
 
     /// Notes that the command `cid` ended.
-    pub(crate) fn finish(&mut self, cid: Cid, outcome: Outcome<C>) -> Notify {
-        let Some(slot) = self.get_mut(cid) else {
+    pub(crate) fn finish(&mut self, cid: Cid, outcome: Outcome<C>) -> Notify<Q> {
+        let Some(entry) = self.slots.get_mut(cid.index()) else {
             return Notify::Stale;
         };
-        let (state, notify) = match core::mem::replace(slot, State::Owned) {
-            State::InFlight(_) => (State::Done(outcome), Notify::Waiter(cid)),
-            State::Left(_, left) => (State::Leftover(outcome, left), Notify::Reaper),
-            other => (other, Notify::Stale),
-        };
-        *slot = state;
-        match notify {
-            Notify::Waiter(_) => self.in_flight -= 1,
-            Notify::Reaper => {
-                self.in_flight -= 1;
-                self.leftovers += 1;
-            }
-            Notify::Stale => (),
+        if entry.generation != cid.generation() {
+            return Notify::Stale;
         }
-        notify
+        let slot = &mut entry.state;
+        // What a caller that waits does not need is not even moved.
+        match slot {
+            State::InFlight(_) => {
+                *slot = State::Done(outcome);
+                self.in_flight -= 1;
+                return Notify::Waiter(cid);
+            }
+            State::Left(..) | State::Ring { .. } => (),
+            _ => return Notify::Stale,
+        }
+        self.in_flight -= 1;
+        match core::mem::replace(slot, State::Owned) {
+            State::Left(_, left) => {
+                *slot = State::Leftover(outcome, left);
+                self.leftovers += 1;
+                Notify::Reaper
+            }
+            State::Ring {
+                times,
+                sequence,
+                left,
+                target,
+            } => {
+                *slot = State::RingDone {
+                    deadline: times.deadline,
+                    sequence,
+                    outcome,
+                    left,
+                };
+                Notify::Ring(target)
+            }
+            _ => Notify::Stale,
+        }
     }
 
     /// Takes the outcome of a command if it ended; its slot is owned by the caller again.
     pub(crate) fn take(&mut self, cid: Cid) -> Option<Outcome<C>> {
         let slot = self.get_mut(cid)?;
-        if !matches!(slot, State::Done(_)) {
+        let State::Done(outcome) = slot else {
             return None;
-        }
-        match core::mem::replace(slot, State::Owned) {
-            State::Done(outcome) => Some(outcome),
-            _ => None,
-        }
+        };
+        let outcome = *outcome;
+        *slot = State::Owned;
+        Some(outcome)
     }
 
     /// Leaves a command at the device, together with what must outlive it.
@@ -241,7 +288,7 @@ impl<C, L> Table<C, L> {
         if self.leftovers == 0 {
             return None;
         }
-        let is_leftover = |entry: &Entry<C, L>| matches!(entry.state, State::Leftover(..));
+        let is_leftover = |entry: &Entry<C, L, Q>| matches!(entry.state, State::Leftover(..));
         let index = self.slots.iter().position(is_leftover)?;
         let cid = self.cids().nth(index)?;
         match core::mem::replace(self.get_mut(cid)?, State::Owned) {
@@ -255,7 +302,7 @@ impl<C, L> Table<C, L> {
 
     /// Ends every command at the device as aborted and calls `notify` for each, with the times it
     /// had.
-    pub(crate) fn abort_all(&mut self, mut notify: impl FnMut(Notify, Times)) {
+    pub(crate) fn abort_all(&mut self, mut notify: impl FnMut(Notify<Q>, Times)) {
         for index in 0..self.slots.len() {
             let Some(cid) = self.cids().nth(index) else {
                 return;
@@ -283,7 +330,9 @@ impl<C, L> Table<C, L> {
         self.slots
             .iter()
             .filter(|entry| match &entry.state {
-                State::InFlight(times) | State::Left(times, _) => which(times),
+                State::InFlight(times) | State::Left(times, _) | State::Ring { times, .. } => {
+                    which(times)
+                }
                 _ => false,
             })
             .count()
@@ -438,7 +487,7 @@ mod tests {
         t.abort_all(|n, _| match n {
             Notify::Waiter(_) => waiters += 1,
             Notify::Reaper => left += 1,
-            Notify::Stale => (),
+            Notify::Ring(()) | Notify::Stale => (),
         });
         assert!((waiters, left) == (1, 1));
         assert!(t.take(cid(0)) == Some(Outcome::Aborted));

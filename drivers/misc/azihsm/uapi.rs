@@ -5,6 +5,8 @@
 //! The structures and numbers are those of `include/uapi/linux/azihsm.h`; sizes, offsets and ioctl
 //! numbers are asserted at compile time on both sides.
 
+pub(crate) mod uring;
+
 use core::mem::{
     offset_of,
     size_of, //
@@ -277,6 +279,9 @@ pub(crate) struct Aes {
 }
 
 impl Aes {
+    /// The only value of `frame_type`.
+    pub(crate) const FRAME: u8 = 1;
+
     /// Returns the parameters read as those of GCM.
     pub(crate) fn gcm(&self) -> GcmParams {
         zerocopy::transmute!(self.params)

@@ -36,6 +36,16 @@ use crate::{
     }, //
 };
 
+/// What ends a wait before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interrupt {
+    /// A signal that kills the process.
+    Kill,
+    /// Any signal. For the workers of io_uring, which get no others than those that kill the
+    /// process and those that cancel what they do.
+    Signal,
+}
+
 /// A slot on its way to somebody who waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
@@ -154,21 +164,26 @@ impl Waiters {
     ///
     /// # Errors
     ///
-    /// [`EINTR`] if the caller was killed, [`ETIMEDOUT`] if there was no slot `until` then.
+    /// [`EINTR`] if the caller was interrupted, [`ETIMEDOUT`] if there was no slot `until` then.
     pub(crate) fn wait(
         &self,
         look: impl FnOnce() -> Option<Grant>,
         release: impl FnOnce(Grant),
         until: Instant<Monotonic>,
+        interrupt: Interrupt,
     ) -> Result<Grant> {
         {
             let mut book = self.book.lock();
             book.waiting += 1;
             self.present.store(book.waiting, Relaxed);
         }
+        let down = || match interrupt {
+            Interrupt::Kill => self.grants.down_killable_timeout(jiffies_until(until)),
+            Interrupt::Signal => self.grants.down_interruptible_timeout(jiffies_until(until)),
+        };
         let result = match look() {
             Some(found) => Ok(found),
-            None => match self.grants.down_killable_timeout(jiffies_until(until)) {
+            None => match down() {
                 Ok(true) => return self.take().ok_or(EAGAIN),
                 Ok(false) => Err(ETIMEDOUT),
                 Err(e) => Err(e),

@@ -149,6 +149,16 @@ pub(crate) trait Cqe:
     + kernel::transmute::AsBytes
     + kernel::transmute::FromBytes
 {
+    /// The entry as it is copied from the ring: what consists of bytes is copied byte by byte.
+    type Words: Copy
+        + zerocopy::FromBytes
+        + zerocopy::IntoBytes
+        + kernel::transmute::AsBytes
+        + kernel::transmute::FromBytes;
+
+    /// Returns the entry that was copied.
+    fn from_words(words: Self::Words) -> Self;
+
     /// Returns which command completed and how the rings moved.
     fn route(&self) -> Route;
 

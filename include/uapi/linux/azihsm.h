@@ -285,6 +285,7 @@ struct azihsm_aes {
 #define AZIHSM_FEATURE_GCM_WORKAROUND	0x1
 #define AZIHSM_FEATURE_LIVE_MIGRATION	0x2
 #define AZIHSM_FEATURE_SVN		0x4
+#define AZIHSM_FEATURE_URING		0x8
 
 /**
  * struct azihsm_query - what driver and device can do
@@ -401,6 +402,150 @@ struct azihsm_vf_count {
 	_IOWR(AZIHSM_MGMT_IOC_MAGIC, 0x04, struct azihsm_vf_count)
 #define AZIHSM_MGMT_IOC_DEV_INFO	\
 	_IOWR(AZIHSM_MGMT_IOC_MAGIC, 0x05, struct azihsm_dev_info)
+
+/*
+ * Commands of io_uring: IORING_OP_URING_CMD with one of AZIHSM_URING_* as cmd_op
+ * and the structure of the same name as payload, in an SQE of 128 bytes. The
+ * rules and status codes are those of the ioctls.
+ *
+ * The result of the completion queue entry is the number of bytes produced or a
+ * negative error number. In a ring with entries of 32 bytes the first word behind
+ * it is the device status (bits 31:0) and the extended status (bits 63:32).
+ */
+
+/**
+ * struct azihsm_uring_result - what does not fit into a completion queue entry
+ * @status: device status, 0 on success
+ * @extended_status: device error code or AZIHSM_EXT_*, 0 on success
+ * @byte_count: number of bytes produced
+ * @fips_approved: 1 if the operation was FIPS-approved, else 0
+ * @rsvd0: zeros
+ * @tag: tag computed by GCM encryption, else zeros
+ * @iv: initialisation vector used by GCM encryption, else zeros
+ * @rsvd1: zeros
+ *
+ * Written before the command completes, unless the submitter or its ring is
+ * going away.
+ */
+struct azihsm_uring_result {
+	__u32 status;
+	__u32 extended_status;
+	__u32 byte_count;
+	__u8 fips_approved;
+	__u8 rsvd0[3];
+	__u8 tag[16];
+	__u8 iv[12];
+	__u8 rsvd1[20];
+};
+
+/* azihsm_uring_gcm.flags and azihsm_uring_xts.flags */
+#define AZIHSM_URING_DECRYPT	0x1
+/* azihsm_uring_gcm.flags: the source carries padded AAD */
+#define AZIHSM_URING_WORKAROUND	0x2
+
+/**
+ * struct azihsm_uring_cp - control-path (CP) command
+ * @flags: must be 0
+ * @timeout_ms: longest time the command may take at the device, in
+ *              milliseconds; the driver's own if that is longer
+ * @session_id: session the command belongs to
+ * @session_flags: AZIHSM_SESSION_*, no other bits
+ * @rsvd0: must be 0
+ * @rsvd1: must be 0
+ * @src: address of the request, 0 if and only if @src_len is 0
+ * @dst: address of the response buffer, 0 if and only if @dst_len is 0
+ * @result: address of a struct azihsm_uring_result, or 0
+ * @src_len: request length in bytes, 0 to AZIHSM_CP_MAX_LEN
+ * @dst_len: length of the response buffer in bytes, 0 to AZIHSM_CP_MAX_LEN
+ */
+struct azihsm_uring_cp {
+	__u16 flags;
+	__u16 timeout_ms;
+	__u16 session_id;
+	__u8 session_flags;
+	__u8 rsvd0;
+	__u8 rsvd1[40];
+	__u64 src;
+	__u64 dst;
+	__u64 result;
+	__u32 src_len;
+	__u32 dst_len;
+};
+
+/**
+ * struct azihsm_uring_gcm - AES-GCM command
+ * @flags: AZIHSM_URING_DECRYPT, AZIHSM_URING_WORKAROUND, no other bits
+ * @timeout_ms: as in struct azihsm_uring_cp
+ * @session_id: session of this file
+ * @short_app_id: short application id of that session
+ * @rsvd0: must be 0
+ * @key_id: bulk key id
+ * @iv: initialisation vector
+ * @tag: expected tag, for decryption
+ * @aad_len: length of the additional authenticated data in bytes
+ * @padded_aad_len: length of the padded AAD at the start of the source
+ * @src: address of the source: padded AAD followed by text
+ * @dst: address of the destination, same layout as the source
+ * @result: address of a struct azihsm_uring_result, or 0
+ * @src_len: length of the source in bytes
+ * @dst_len: length of the destination in bytes
+ */
+struct azihsm_uring_gcm {
+	__u16 flags;
+	__u16 timeout_ms;
+	__u16 session_id;
+	__u8 short_app_id;
+	__u8 rsvd0;
+	__u32 key_id;
+	__u8 iv[12];
+	__u8 tag[16];
+	__u32 aad_len;
+	__u32 padded_aad_len;
+	__u64 src;
+	__u64 dst;
+	__u64 result;
+	__u32 src_len;
+	__u32 dst_len;
+};
+
+/**
+ * struct azihsm_uring_xts - AES-XTS command
+ * @flags: AZIHSM_URING_DECRYPT, no other bits
+ * @timeout_ms: as in struct azihsm_uring_cp
+ * @session_id: session of this file
+ * @short_app_id: short application id of that session
+ * @data_unit: AZIHSM_XTS_UNIT_*
+ * @key_id1: bulk key id of the data key
+ * @key_id2: bulk key id of the tweak key
+ * @tweak: number of the first data unit, little-endian
+ * @rsvd0: must be 0
+ * @src: address of the source
+ * @dst: address of the destination
+ * @result: address of a struct azihsm_uring_result, or 0
+ * @src_len: length of the source in bytes
+ * @dst_len: length of the destination in bytes
+ */
+struct azihsm_uring_xts {
+	__u16 flags;
+	__u16 timeout_ms;
+	__u16 session_id;
+	__u8 short_app_id;
+	__u8 data_unit;
+	__u32 key_id1;
+	__u32 key_id2;
+	__u8 tweak[16];
+	__u8 rsvd0[16];
+	__u64 src;
+	__u64 dst;
+	__u64 result;
+	__u32 src_len;
+	__u32 dst_len;
+};
+
+/* cmd_op of IORING_OP_URING_CMD; 0x20 is the number of an ioctl */
+#define AZIHSM_URING_CP		_IOWR(AZIHSM_IOC_MAGIC, 0x21, struct azihsm_uring_cp)
+#define AZIHSM_URING_GCM	_IOWR(AZIHSM_IOC_MAGIC, 0x22, struct azihsm_uring_gcm)
+#define AZIHSM_URING_XTS	_IOWR(AZIHSM_IOC_MAGIC, 0x23, struct azihsm_uring_xts)
 
 /* azihsm_cp_cmd.extended_status */
 #define AZIHSM_EXT_NO_MEMORY		1

@@ -9,6 +9,7 @@ mod counters;
 mod ioctls;
 mod load;
 mod plot;
+mod rings;
 mod sample;
 
 use std::io::Write;
@@ -22,8 +23,10 @@ use crate::device::Device;
 use crate::hsm::Hsm;
 use counters::{Counters, Snapshot};
 use load::Keys;
+use load::Op;
 pub use load::{ALL, Load, parse};
 pub use plot::draw;
+use rings::Way;
 use sample::{Percentiles, Samples};
 
 /// What to measure.
@@ -33,6 +36,8 @@ pub struct Options {
     pub loads: Vec<Load>,
     /// Numbers of threads for ioctls.
     pub threads: Vec<usize>,
+    /// Numbers of commands at a time for io_uring.
+    pub depths: Vec<usize>,
     /// Commands for each measurement; fewer for large ones.
     pub commands: u64,
     /// Whether to tell which functions of the driver the instructions were executed in.
@@ -47,6 +52,14 @@ pub enum Door {
     Ioctl,
     /// An ioctl that the driver does not know.
     BadIoctl,
+    /// From one thread through io_uring.
+    Uring,
+    /// The same, with registered buffers.
+    UringFixed,
+    /// The same, with a ring that looks for completions itself.
+    UringIopoll,
+    /// Operations of io_uring that do nothing.
+    UringNop,
 }
 
 /// One measurement.
@@ -120,6 +133,11 @@ fn measure(
     bench.one("ceiling", Door::BadIoctl, 1, || {
         bad_ioctls(device, options.commands)
     })?;
+    for &depth in &options.depths {
+        bench.one("ceiling", Door::UringNop, depth, || {
+            rings::run_nops(depth, options.commands)
+        })?;
+    }
     for load in &options.loads {
         let commands = load.commands(options.commands);
         for &threads in &options.threads {
@@ -127,6 +145,20 @@ fn measure(
             bench.one(&load.to_string(), Door::Ioctl, threads, || {
                 ioctls::run(hsm, &keys, *load, threads, commands)
             })?;
+        }
+        for (door, way) in [
+            (Door::Uring, Way::Plain),
+            (Door::UringFixed, Way::Fixed),
+            (Door::UringIopoll, Way::Iopoll),
+        ] {
+            if load.op == Op::Control && way == Way::Fixed {
+                continue;
+            }
+            for &depth in &options.depths {
+                bench.one(&load.to_string(), door, depth, || {
+                    rings::run(device, &keys, *load, depth, way, commands)
+                })?;
+            }
         }
     }
     Ok(Report {
@@ -290,6 +322,10 @@ impl Door {
         match self {
             Self::Ioctl => "ioctl",
             Self::BadIoctl => "bad-ioctl",
+            Self::Uring => "uring",
+            Self::UringFixed => "uring-fixed",
+            Self::UringIopoll => "uring-iopoll",
+            Self::UringNop => "uring-nop",
         }
     }
 }

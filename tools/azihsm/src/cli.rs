@@ -64,7 +64,8 @@ enum Command {
     Demo(DemoArgs),
     /// Measure what commands cost
     ///
-    /// Provisions the partition as the demo does, and repeats commands: from one and from several threads. Shows
+    /// Provisions the partition as the demo does, and repeats commands: by ioctls from one and
+    /// from several threads, and from one thread through io_uring. Shows
     /// commands per second, latency, processor time; and, if the environment offers it (AZIHSM_EMULATOR,
     /// AZIHSM_COUNTER), doorbell writes, interrupts and instructions executed in the driver, for each command.
     #[command(
@@ -157,6 +158,15 @@ struct BenchArgs {
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     threads: Vec<u16>,
+    /// Numbers of commands that io_uring has under way, from one thread
+    #[arg(
+        long,
+        value_name = "N",
+        value_delimiter = ',',
+        default_value = "1,4,16,64,256",
+        value_parser = clap::value_parser!(u16).range(1..=1024)
+    )]
+    depth: Vec<u16>,
     /// Small commands for each measurement; large ones are fewer
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     commands: u32,
@@ -214,6 +224,7 @@ impl BenchArgs {
                 self.load
             },
             threads: self.threads.into_iter().map(usize::from).collect(),
+            depths: self.depth.into_iter().map(usize::from).collect(),
             commands: u64::from(self.commands),
             profile: self.profile,
         };

@@ -5,7 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::size_of;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use azihsm_ddi::SessionKind;
@@ -73,6 +73,12 @@ impl Device {
     /// Returns the path the node was opened with.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl AsRawFd for Device {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
     }
 }
 
@@ -225,6 +231,7 @@ fn limits(arg: &uapi::azihsm_query) -> Limits {
         (uapi::AZIHSM_FEATURE_GCM_WORKAROUND, "gcm-workaround"),
         (uapi::AZIHSM_FEATURE_LIVE_MIGRATION, "live-migration"),
         (uapi::AZIHSM_FEATURE_SVN, "svn"),
+        (uapi::AZIHSM_FEATURE_URING, "io_uring"),
     ];
     let has = |feature| arg.features & feature != 0;
     let known = |value| (value != 0).then_some(value);

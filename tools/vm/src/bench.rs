@@ -17,6 +17,9 @@ use crate::guest::{End, Guest, Limits, Listener, MARK};
 use crate::job::{Job, quote};
 use crate::layout::{Kernel, Layout};
 
+/// Parameters of the module: some queues are for rings that poll.
+const MODULE: [&str; 1] = ["poll_queues=2"];
+
 /// Arguments of `bench`.
 #[derive(Args)]
 pub struct BenchArgs {
@@ -36,7 +39,7 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode> {
     let plugin = artifacts::plugin(&layout)?;
 
     let dir = layout.run_dir("bench")?;
-    let mut job = Job::with_module(true, &[]);
+    let mut job = Job::with_module(true, &MODULE.map(str::to_owned));
     job.command("export AZIHSM_COUNTER=/dev/ttyS3");
     job.command("echo '@azihsm test bench'");
     let words: Vec<String> = args.args.iter().map(|word| quote(word)).collect();

@@ -20,7 +20,15 @@ pub(crate) use self::{
     node::Registration, //
 };
 
-use kernel::prelude::*;
+use kernel::{
+    error::VTABLE_DEFAULT_ERROR,
+    prelude::*, //
+};
+
+use super::{
+    plug,
+    uring, //
+};
 
 /// The operations of a character device.
 ///
@@ -49,6 +57,34 @@ pub(crate) trait CharDevice: Sized + 'static {
         cmd: u32,
         arg: usize,
     ) -> Result<isize>;
+
+    /// Called for a command of io_uring.
+    ///
+    /// `data` is `None` after the device is gone. What the command leaves for later is finished by
+    /// [`uring::Finish::finish`], which gets at data and file with [`uring::Completion::with`].
+    ///
+    /// [`uring::Finish::finish`]: super::uring::Finish::finish
+    /// [`uring::Completion::with`]: super::uring::Completion::with
+    fn uring_cmd(
+        _data: Option<&Self::Data<'_>>,
+        _file: Pin<&Self::File>,
+        _issue: uring::Issue<'_, Self>,
+    ) -> uring::Issued {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called at the end of a batch of commands with what [`uring::Issue::batch`] was used to mark.
+    ///
+    /// Must not sleep.
+    fn uring_unplug(_data: Option<&Self::Data<'_>>, _marks: &plug::Marks) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Called for a ring that polls, to look for completions; may be called by any task of those
+    /// that share the ring. Returns how many there were.
+    fn uring_cmd_iopoll(_data: Option<&Self::Data<'_>>, _file: Pin<&Self::File>) -> usize {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// Called when the last reference to the open file is gone.
     ///

@@ -62,7 +62,8 @@ pub(crate) enum Access {
 /// # Invariants
 ///
 /// - `pages` are the pages that cover `len` bytes starting `offset` bytes into the first one.
-/// - `self` owns one pin of each page, taken with the rights that `access` says.
+/// - `self` owns one pin of each page, taken with the rights that `access` says; or, if `borrowed`,
+///   somebody else does, for as long as `self` lives.
 /// - `offset` is less than a page, and `len` is not 0.
 pub(crate) struct PinnedPages {
     pages: KVVec<NonNull<bindings::page>>,
@@ -70,6 +71,7 @@ pub(crate) struct PinnedPages {
     len: usize,
     access: Access,
     written: bool,
+    borrowed: bool,
 }
 
 // SAFETY: Pins can be given up, and pages be accessed, by any task.
@@ -115,6 +117,7 @@ impl PinnedPages {
             len,
             access,
             written: false,
+            borrowed: false,
         };
         let flags = match access {
             Access::Read => 0,
@@ -146,6 +149,66 @@ impl PinnedPages {
             }
         }
 
+        Ok(this)
+    }
+
+    /// Returns the `len` bytes that `iter` iterates over, whose pages somebody else has pinned.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL`: `len` is 0, or the bytes are not contiguous in whole pages.
+    /// - `ENOMEM`: no memory for the list of pages.
+    ///
+    /// # Safety
+    ///
+    /// - `iter` is an iterator over `len` bytes of `bio_vec`s.
+    /// - The pages stay pinned, with the rights that `access` says, as long as the result lives.
+    pub(super) unsafe fn borrow(
+        mut iter: bindings::iov_iter,
+        len: usize,
+        access: Access,
+    ) -> Result<Self> {
+        if len == 0 {
+            return Err(EINVAL);
+        }
+        // One more, as the first page may begin in the middle.
+        let count = len.div_ceil(PAGE_SIZE) + 1;
+        // INVARIANT: `pages` is empty, and filled below before `this` is returned. Dropping it does
+        // not unpin.
+        let mut this = Self {
+            pages: KVVec::with_capacity(count, GFP_KERNEL)?,
+            offset: 0,
+            len,
+            access,
+            written: false,
+            borrowed: true,
+        };
+        let mut left = len;
+        while left != 0 {
+            let done = this.pages.len();
+            let room = this.pages.spare_capacity_mut();
+            let max = u32::try_from(room.len())?;
+            let mut to = room.as_mut_ptr().cast();
+            let mut offset = 0;
+            // SAFETY: The iterator is valid, and `to` has room for `max` pointers. Extracting from
+            // `bio_vec`s takes no pins.
+            let ret = unsafe {
+                bindings::iov_iter_extract_pages(&mut iter, &mut to, left, max, 0, &mut offset)
+            };
+            let got = usize::try_from(ret).map_err(|_| EINVAL)?;
+            let starts_well = if done == 0 {
+                this.offset = offset;
+                true
+            } else {
+                offset == 0 && (this.offset + (len - left)) % PAGE_SIZE == 0
+            };
+            if got == 0 || got > left || !starts_well {
+                return Err(EINVAL);
+            }
+            // SAFETY: The function stored a pointer, which is not null, for each page of the bytes.
+            unsafe { this.pages.inc_len((offset + got).div_ceil(PAGE_SIZE)) };
+            left -= got;
+        }
         Ok(this)
     }
 
@@ -275,6 +338,9 @@ impl PinnedPages {
 
 impl Drop for PinnedPages {
     fn drop(&mut self) {
+        if self.borrowed {
+            return;
+        }
         // SAFETY: By the type invariants we own one pin of each page, given up here. A `NonNull` is a
         // pointer, and the function only reads the array.
         unsafe {

@@ -19,6 +19,7 @@ mod ffi {
         pub(super) safe fn azihsm_param_num_hsm_slots() -> c_int;
         pub(super) safe fn azihsm_param_num_aes_slots() -> c_int;
         pub(super) safe fn azihsm_param_bounce_limit() -> c_uint;
+        pub(super) safe fn azihsm_param_poll_queues() -> c_int;
         pub(super) safe fn azihsm_param_pf_res_cnt() -> u8;
         pub(super) safe fn azihsm_param_pf_lvl2_abort_enabled() -> bool;
         pub(super) safe fn azihsm_param_log_mask() -> c_uint;
@@ -44,6 +45,11 @@ pub(crate) fn num_aes_slots() -> i32 {
 /// any time.
 pub(crate) fn bounce_limit() -> u32 {
     ffi::azihsm_param_bounce_limit()
+}
+
+/// Returns the number of fast-path queues that are to raise no interrupts.
+pub(crate) fn poll_queues() -> i32 {
+    ffi::azihsm_param_poll_queues()
 }
 
 /// Returns the number of resources wanted for the physical function; 0 keeps what the device has.

@@ -132,6 +132,15 @@ impl Semaphore {
         self.down_with(|woken| woken.wait_killable_timeout(timeout))
     }
 
+    /// Takes a unit, waiting for at most `timeout` if there is none; returns whether it did.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` if the task has a signal. No unit was taken.
+    pub(crate) fn down_interruptible_timeout(&self, timeout: Jiffies) -> Result<bool> {
+        self.down_with(|woken| woken.wait_interruptible_timeout(timeout))
+    }
+
     /// Takes a unit, waiting for one if there is none.
     ///
     /// # Errors

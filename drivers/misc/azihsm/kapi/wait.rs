@@ -122,6 +122,23 @@ impl Completion {
         }
     }
 
+    /// Waits until the event happens, `timeout` is over, or the task has any signal; returns whether
+    /// the event happened.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` if there is a signal. The event was not consumed.
+    pub(crate) fn wait_interruptible_timeout(&self, timeout: Jiffies) -> Result<bool> {
+        // SAFETY: By the type invariant `inner` is initialised.
+        match unsafe {
+            bindings::wait_for_completion_interruptible_timeout(self.inner.get(), timeout)
+        } {
+            0 => Ok(false),
+            left if left > 0 => Ok(true),
+            _ => Err(EINTR),
+        }
+    }
+
     /// Returns whether a wait would pass at once.
     ///
     /// Once this has returned `true`, the [`complete`](Self::complete) that made it so no longer

@@ -38,6 +38,8 @@ impl Controller<'_> {
         }
         self.recovery.reaper.retire();
         self.reap();
+        // Nobody can submit any more, and who comes for output finds nothing from here on.
+        self.reclaim_rings(None);
         self.reset_ended(false);
     }
 }

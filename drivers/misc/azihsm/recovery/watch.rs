@@ -23,7 +23,8 @@ use crate::{
         CqeOf,
         Kind, //
     },
-    slot::Outcome, //
+    slot::Outcome,
+    uring, //
 };
 
 /// Time between two looks of the watchdog, in milliseconds.
@@ -37,6 +38,7 @@ pub(super) fn period() -> Jiffies {
 impl Controller<'_> {
     /// Looks after commands and controller, once in a while.
     pub(super) fn watch(&self) {
+        self.reclaim_rings(Some(uring::uncollected_before()));
         match self.life.get() {
             State::Live => self.check(),
             State::Removed => return,
@@ -87,6 +89,10 @@ impl Controller<'_> {
         self.reap_pool(&self.control, control::reap);
         self.reap_pool(&self.fast, aes::reap);
         while Slot::leftover(self, &*self.admin).is_some() {}
+        if self.fast.polled_busy() {
+            self.poll_rings();
+            self.poll_soon();
+        }
     }
 
     fn reap_pool<K: Kind>(&self, pool: &Pool<K>, reap: impl Fn(&Self, Outcome<CqeOf<K>>, K::Left)) {

@@ -30,8 +30,6 @@ use crate::{
     },
 };
 
-/// Frame type of AES commands.
-const FRAME_AES: u8 = 1;
 /// Padded AAD is a multiple of this many bytes.
 const AAD_GRANULE: u32 = 32;
 
@@ -141,7 +139,7 @@ impl Request {
         if !access(cmd.src, cmd.src_len) {
             return Err(Ext::AES_SRC);
         }
-        if cmd.frame_type != FRAME_AES {
+        if cmd.frame_type != Aes::FRAME {
             return Err(Ext::AES_FRAME_TYPE);
         }
         if cmd.src == 0 || cmd.src_len == 0 {

@@ -96,6 +96,8 @@ impl Query {
     pub(crate) const FEATURE_LIVE_MIGRATION: u32 = 1 << 1;
     /// `svn` means something.
     pub(crate) const FEATURE_SVN: u32 = 1 << 2;
+    /// The driver takes commands through io_uring.
+    pub(crate) const FEATURE_URING: u32 = 1 << 3;
 
     /// Size of the first version of the structure, in bytes.
     pub(crate) const SIZE_VER0: u32 = 96;

@@ -285,6 +285,12 @@ impl Cqe {
 }
 
 impl super::Cqe for Cqe {
+    type Words = [u64; 2];
+
+    fn from_words(words: Self::Words) -> Self {
+        zerocopy::transmute!(words)
+    }
+
     fn route(&self) -> Route {
         Route {
             cid: Cid(self.cid.get()),

@@ -69,6 +69,12 @@ impl Descriptor {
         Self::new(kind::DATA, addr, len)
     }
 
+    /// Returns the descriptor for the submission entry of a list at bus address `addr` that has one
+    /// data descriptor.
+    pub(crate) fn list_of_one(addr: u64) -> Self {
+        Self::link(addr, 1)
+    }
+
     /// Returns the link to a segment at bus address `addr`, where `remaining` data descriptors
     /// begin.
     fn link(addr: u64, remaining: usize) -> Self {

@@ -33,6 +33,11 @@ use kernel::{
     types::Opaque, //
 };
 
+use crate::kapi::{
+    plug::Plug,
+    uring, //
+};
+
 use super::{
     class::{
         Class,
@@ -159,9 +164,13 @@ impl<T: CharDevice> Enter<'_, T> {
 }
 
 /// An open file.
+///
+/// It lies in a box from which it is moved only when it is closed.
 struct OpenFile<T: CharDevice> {
     node: ARef<Node<T>>,
     file: Pin<KBox<T::File>>,
+    /// Commands that were submitted together.
+    plug: Plug,
 }
 
 /// The C side of [`CharDevice`].
@@ -174,6 +183,16 @@ impl<T: CharDevice> VTable<T> {
         release: Some(Self::release),
         unlocked_ioctl: Some(Self::ioctl),
         compat_ioctl: bindings::compat_ptr_ioctl,
+        uring_cmd: if T::HAS_URING_CMD {
+            Some(Self::uring_cmd)
+        } else {
+            None
+        },
+        uring_cmd_iopoll: if T::HAS_URING_CMD_IOPOLL {
+            Some(Self::uring_cmd_iopoll)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
 
@@ -189,6 +208,10 @@ impl<T: CharDevice> VTable<T> {
             OpenFile {
                 node: node.into(),
                 file,
+                // SAFETY: The callback expects the plug of an open file. A batch in which that
+                // takes part has a command of the file, which completes, and lets go of the file,
+                // only in the same task and after the batch.
+                plug: unsafe { Plug::new(Self::unplug) },
             },
         ))
     }
@@ -238,16 +261,112 @@ impl<T: CharDevice> VTable<T> {
 
     /// # Safety
     ///
+    /// To be called only by io_uring, as `struct file_operations.uring_cmd`.
+    unsafe extern "C" fn uring_cmd(cmd: *mut bindings::io_uring_cmd, flags: c_uint) -> c_int {
+        let Some(cmd) = NonNull::new(cmd) else {
+            return EINVAL.to_errno();
+        };
+        // SAFETY: The command is valid, and for a file with these operations.
+        let file = unsafe { uring::file_of(cmd) };
+        // SAFETY: The arguments are those that this function was called with.
+        let Some(issue) = (unsafe { uring::Issue::<T>::from_raw(cmd, flags) }) else {
+            return 0;
+        };
+        // SAFETY: The file is valid.
+        let open = unsafe { (*file).private_data }.cast::<OpenFile<T>>();
+        // SAFETY: Set by `open`, and valid until `release`; io_uring holds the file.
+        let open = unsafe { &*open };
+
+        open.node
+            .with(|data| T::uring_cmd(data, open.file.as_ref(), issue))
+            .into_raw()
+    }
+
+    /// # Safety
+    ///
+    /// To be called only at the end of a batch, as the callback of the plug of an open file.
+    unsafe extern "C" fn unplug(cb: *mut bindings::blk_plug_cb, _from_schedule: bool) {
+        let Some(cb) = NonNull::new(cb) else {
+            return;
+        };
+        // SAFETY: By the safety requirements.
+        let plug = unsafe { Plug::from_callback(cb) };
+        // SAFETY: By the safety requirements it is the plug of an open file.
+        let open = unsafe { kernel::container_of!(plug, OpenFile<T>, plug) };
+        // SAFETY: As above; the file is open as long as it takes part in a batch.
+        let open = unsafe { &*open };
+        let marks = open.plug.take();
+
+        if T::HAS_URING_UNPLUG {
+            open.node.with(|data| T::uring_unplug(data, &marks));
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called only by io_uring, as `struct file_operations.uring_cmd_iopoll`.
+    unsafe extern "C" fn uring_cmd_iopoll(
+        cmd: *mut bindings::io_uring_cmd,
+        _batch: *mut bindings::io_comp_batch,
+        _flags: c_uint,
+    ) -> c_int {
+        let Some(cmd) = NonNull::new(cmd) else {
+            return 0;
+        };
+        // SAFETY: The command is valid, and for a file with these operations.
+        let file = unsafe { uring::file_of(cmd) };
+        // SAFETY: The file is valid.
+        let open = unsafe { (*file).private_data }.cast::<OpenFile<T>>();
+        // SAFETY: Set by `open`, and valid until `release`; io_uring holds the file.
+        let open = unsafe { &*open };
+
+        let found = open
+            .node
+            .with(|data| T::uring_cmd_iopoll(data, open.file.as_ref()));
+        // SAFETY: The command is what this function was called with.
+        unsafe { uring::finish_polled(cmd) };
+        i32::try_from(found).unwrap_or(i32::MAX)
+    }
+
+    /// # Safety
+    ///
     /// To be called only by the VFS, as `struct file_operations.release`.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: The file is valid.
         let open = unsafe { (*file).private_data }.cast::<OpenFile<T>>();
         // SAFETY: Set by `open`, and nobody uses it any more.
         let open = unsafe { KBox::from_raw(open) };
-        let OpenFile { node, file } = KBox::into_inner(open);
+        let OpenFile { node, file, .. } = KBox::into_inner(open);
 
         node.with(|data| T::release(data, file));
         0
+    }
+}
+
+impl<'a, T: CharDevice> uring::Issue<'a, T> {
+    /// Returns what notes things to be done at the end of the submitter's batch of commands.
+    pub(crate) fn batch(&self) -> &'a Plug {
+        // SAFETY: The file of a command that is being issued is valid.
+        let open = unsafe { (*self.file()).private_data }.cast::<OpenFile<T>>();
+        // SAFETY: By the type invariant it is a file with the operations of `T`, whose `open` set
+        // this. It is valid until `release`, and io_uring holds the file while it issues the
+        // command.
+        let open = unsafe { &*open };
+
+        &open.plug
+    }
+}
+
+impl<T: CharDevice> uring::Completion<'_, T> {
+    /// Calls `f` with the device's data, `None` if it is gone, and the open file.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(Option<&T::Data<'_>>, Pin<&T::File>) -> R) -> R {
+        // SAFETY: By the type invariant the file is valid.
+        let open = unsafe { (*self.file()).private_data }.cast::<OpenFile<T>>();
+        // SAFETY: By the type invariant it is a file with the operations of `T`, whose `open` set
+        // this. It is valid until `release`.
+        let open = unsafe { &*open };
+
+        open.node.with(|data| f(data, open.file.as_ref()))
     }
 }
 

@@ -44,6 +44,12 @@ unsafe impl kernel::transmute::FromBytes for Cqe {}
 unsafe impl kernel::transmute::AsBytes for Cqe {}
 
 impl wire::Cqe for Cqe {
+    type Words = [u64; 8];
+
+    fn from_words(words: Self::Words) -> Self {
+        zerocopy::transmute!(words)
+    }
+
     fn route(&self) -> Route {
         Route {
             cid: Cid(self.cid.get()),

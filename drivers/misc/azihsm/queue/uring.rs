@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a queue does for commands that come from a ring of io_uring.
+
+use kernel::time::{
+    Delta,
+    Instant,
+    Monotonic, //
+};
+
+use super::{
+    CqeOf,
+    Host,
+    Kind,
+    Queue, //
+};
+
+use crate::{
+    slot::{
+        Outcome,
+        Times, //
+    },
+    uring::Target,
+    wire::{
+        Cid,
+        Sqe as _, //
+    }, //
+};
+
+impl<K: Kind> Queue<K> {
+    /// Puts a command of a ring into the ring of the queue. The entry's command id is an owned
+    /// slot.
+    ///
+    /// The device is told now, or, if `batch` is set, when the caller calls [`Queue::flush`].
+    ///
+    /// # Errors
+    ///
+    /// Gives the rest back if the queue does not take the command.
+    pub(crate) fn submit_ring(
+        &self,
+        host: &impl Host,
+        sqe: K::Sqe,
+        timeout: Delta,
+        left: K::Left,
+        mut target: Target,
+        batch: bool,
+    ) -> Result<(), (K::Left, Target)> {
+        let cid = sqe.cid();
+        let submitted = Instant::<Monotonic>::now();
+        let times = Times {
+            submitted,
+            deadline: submitted + timeout,
+        };
+        let mut state = self.state.lock();
+        if self.put(&mut state, sqe).is_err() {
+            return Err((left, target));
+        }
+        let sequence = state.sequence;
+        state.sequence = sequence.wrapping_add(1);
+        target.update(|ticket| ticket.sequence = sequence);
+        state.table.submit_ring(cid, times, sequence, left, target);
+        if !batch {
+            self.tell(host, &mut state);
+        }
+        Ok(())
+    }
+
+    /// Tells the device of commands that it was not told of. Callable in any context.
+    pub(crate) fn flush(&self, host: &impl Host) {
+        self.tell(host, &mut self.state.lock());
+    }
+
+    /// Takes the outcome of a ring's command, and with it the slot.
+    pub(crate) fn take_ring(
+        &self,
+        cid: Cid,
+        sequence: u32,
+    ) -> Option<(Outcome<CqeOf<K>>, K::Left)> {
+        self.state.lock().table.take_ring(cid, sequence)
+    }
+
+    /// Takes back a finished command of a ring whose submitter did not come for it; see
+    /// [`Table::take_uncollected`].
+    pub(crate) fn take_uncollected(
+        &self,
+        past: Option<Instant<Monotonic>>,
+    ) -> Option<(Cid, Outcome<CqeOf<K>>, K::Left)> {
+        self.state.lock().table.take_uncollected(past)
+    }
+}

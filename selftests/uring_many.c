@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Many commands at a time from one ring: depths, cancellation, and ioctls
+ * beside them.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "lib/harness.h"
+#include "lib/ring.h"
+#include "lib/roundtrip.h"
+
+#define PATIENCE	60
+#define DEPTH_MAX	256
+#define LEN_MAX		20000
+
+FIXTURE(uring_many) {
+	int fd;
+	struct io_uring ring;
+	struct hsm_partition part;
+	struct hsm_session s;
+	struct hsm_key gcm;
+	__u8 key[32];
+};
+
+FIXTURE_VARIANT(uring_many) {
+	unsigned int flags;
+};
+
+FIXTURE_VARIANT_ADD(uring_many, plain) {
+	.flags = IORING_SETUP_CQE32,
+};
+
+FIXTURE_VARIANT_ADD(uring_many, sqpoll) {
+	.flags = IORING_SETUP_CQE32 | IORING_SETUP_SQPOLL,
+};
+
+FIXTURE_VARIANT_ADD(uring_many, defer_taskrun) {
+	.flags = IORING_SETUP_CQE32 | IORING_SETUP_SINGLE_ISSUER |
+		 IORING_SETUP_DEFER_TASKRUN,
+};
+
+FIXTURE_VARIANT_ADD(uring_many, iopoll) {
+	.flags = IORING_SETUP_CQE32 | IORING_SETUP_IOPOLL,
+};
+
+FIXTURE_SETUP(uring_many)
+{
+	self->fd = hsm_open();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, ring_open(&self->ring, DEPTH_MAX, variant->flags));
+	ASSERT_EQ(0, hsm_provision(self->fd, &self->part));
+	ASSERT_EQ(0, hsm_open_session(self->fd, &self->s));
+	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_GCM_UNAPPROVED, "gcm",
+				      HSM_KEY_CIPHER, &self->gcm));
+	hsm_test_key("gcm", self->key);
+}
+
+FIXTURE_TEARDOWN(uring_many)
+{
+	io_uring_queue_exit(&self->ring);
+	close(self->fd);
+}
+
+/* One command of a ring, and what it is to make. */
+struct job {
+	__u8 src[LEN_MAX], dst[LEN_MAX], want[LEN_MAX];
+	__u8 tag[16];
+	size_t len;
+	unsigned int completions;
+	struct azihsm_aes cmd;
+	struct azihsm_uring_result result;
+};
+
+static bool prepare(struct job *job, const struct hsm_session *s, __u32 key,
+		    const __u8 *key_bytes, unsigned int number)
+{
+	job->completions = 0;
+	job->len = 1 + number * 7919 % LEN_MAX;
+	fill_pattern(job->src, job->len, number);
+	memset(job->dst, GUARD_FILL, LEN_MAX);
+	gcm_init(&job->cmd, s, AZIHSM_AES_ENCRYPT, key, 0, job->src, job->dst,
+		 job->len);
+	fill_pattern(job->cmd.gcm.iv, sizeof(job->cmd.gcm.iv), ~number);
+	memset(&job->result, 0, sizeof(job->result));
+	return aes_gcm_encrypt(key_bytes, job->cmd.gcm.iv, NULL, 0, job->src,
+			       job->want, job->len, job->tag);
+}
+
+/* Whether a command that completed with this result did what it should. */
+static const char *check(struct job *job, int res)
+{
+	static char why[128];
+	size_t at;
+
+	why[0] = 0;
+	if (job->completions++)
+		return "completed twice";
+	at = first_difference(job->dst, job->want, job->len);
+	if (res != job->len)
+		snprintf(why, sizeof(why), "%zu bytes: %d", job->len, res);
+	else if (at != job->len)
+		snprintf(why, sizeof(why), "%zu bytes: differs at %zu",
+			 job->len, at);
+	else if (memcmp(job->tag, job->result.tag, sizeof(job->tag)))
+		snprintf(why, sizeof(why), "%zu bytes: wrong tag", job->len);
+	else if (!all_bytes(job->dst + job->len, GUARD_FILL, LEN_MAX - job->len))
+		snprintf(why, sizeof(why), "%zu bytes: wrote too much", job->len);
+	return why[0] ? why : NULL;
+}
+
+TEST_F(uring_many, depths)
+{
+	struct job *jobs = calloc(DEPTH_MAX, sizeof(*jobs));
+	struct ring_done done;
+
+	ASSERT_NE(NULL, jobs);
+	for (unsigned int depth = 1; depth <= DEPTH_MAX; depth *= 2) {
+		for (unsigned int i = 0; i < depth; i++) {
+			ASSERT_TRUE(prepare(&jobs[i], &self->s,
+					    self->gcm.bulk_id, self->key,
+					    depth + i));
+			ring_put_aes(&self->ring, &jobs[i].cmd, self->fd,
+				     &jobs[i].result, i);
+		}
+		for (unsigned int i = 0; i < depth; i++) {
+			ASSERT_EQ(0, ring_wait(&self->ring, &done, PATIENCE)) {
+				TH_LOG("depth %u, after %u", depth, i);
+			}
+			ASSERT_GT(depth, done.data);
+			EXPECT_NO_COMPLAINT(check(&jobs[done.data], done.res));
+		}
+		/* No more than that. */
+		ASSERT_EQ(-EAGAIN, io_uring_peek_cqe(&self->ring,
+						     &(struct io_uring_cqe *){ 0 }));
+	}
+	free(jobs);
+}
+
+/*
+ * Cancelled or not, each command has one end: what is at the device completes,
+ * what waits for a slot is cancelled.
+ */
+TEST_F(uring_many, cancel)
+{
+	struct job *jobs = calloc(DEPTH_MAX, sizeof(*jobs));
+	unsigned int ok = 0, cancelled = 0, put = DEPTH_MAX - 1;
+	struct io_uring_sqe *sqe;
+	struct ring_done done;
+	bool told = false;
+
+	if (variant->flags & IORING_SETUP_IOPOLL)
+		SKIP(return, "a ring that polls takes no cancellation");
+	ASSERT_NE(NULL, jobs);
+	for (unsigned int i = 0; i < put; i++) {
+		ASSERT_TRUE(prepare(&jobs[i], &self->s, self->gcm.bulk_id,
+				    self->key, i));
+		ring_put_aes(&self->ring, &jobs[i].cmd, self->fd,
+			     &jobs[i].result, i);
+	}
+	sqe = io_uring_get_sqe(&self->ring);
+	ASSERT_NE(NULL, sqe);
+	memset(sqe, 0, 2 * sizeof(*sqe));
+	io_uring_prep_cancel_fd(sqe, self->fd, IORING_ASYNC_CANCEL_ALL);
+	sqe->user_data = put;
+	for (unsigned int i = 0; i <= put; i++) {
+		ASSERT_EQ(0, ring_wait(&self->ring, &done, PATIENCE)) {
+			TH_LOG("after %u", i);
+		}
+		if (done.data == put) {
+			EXPECT_FALSE(told);
+			told = true;
+			continue;
+		}
+		ASSERT_GT(put, done.data);
+		if (done.res == -ECANCELED) {
+			EXPECT_EQ(0, jobs[done.data].completions++);
+			cancelled++;
+		} else {
+			EXPECT_NO_COMPLAINT(check(&jobs[done.data], done.res));
+			ok++;
+		}
+	}
+	EXPECT_TRUE(told);
+	EXPECT_EQ(put, ok + cancelled);
+	TH_LOG("%u completed, %u cancelled", ok, cancelled);
+	EXPECT_LT(0, ok);
+	free(jobs);
+	EXPECT_EQ(0, hsm_close_session(&self->s));
+}
+
+struct ioctls {
+	pthread_t thread;
+	const struct hsm_session *s;
+	__u32 key;
+	const __u8 *key_bytes;
+	char why[400];
+};
+
+static void *run_ioctls(void *arg)
+{
+	struct ioctls *w = arg;
+
+	for (unsigned int i = 0; i < 60 && !w->why[0]; i++) {
+		struct gcm_case c = {
+			.s = w->s,
+			.key = w->key,
+			.key_bytes = w->key_bytes,
+			.text = 1 + i * 331 % 12000,
+		};
+		const char *why = gcm_round_trip(&c);
+
+		if (why)
+			snprintf(w->why, sizeof(w->why), "%s", why);
+	}
+	return NULL;
+}
+
+/* Both doors of one file, at the same time. */
+TEST_F(uring_many, beside_ioctls)
+{
+	enum { THREADS = 4, DEPTH = 64, COMMANDS = 600 };
+	struct job *jobs = calloc(DEPTH, sizeof(*jobs));
+	struct ioctls workers[THREADS];
+	struct ring_done done;
+	unsigned int put = 0;
+
+	ASSERT_NE(NULL, jobs);
+	for (int i = 0; i < THREADS; i++) {
+		workers[i] = (struct ioctls) {
+			.s = &self->s,
+			.key = self->gcm.bulk_id,
+			.key_bytes = self->key,
+		};
+		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL,
+					    run_ioctls, &workers[i]));
+	}
+	for (; put < DEPTH; put++) {
+		ASSERT_TRUE(prepare(&jobs[put], &self->s, self->gcm.bulk_id,
+				    self->key, put));
+		ring_put_aes(&self->ring, &jobs[put].cmd, self->fd,
+			     &jobs[put].result, put);
+	}
+	for (unsigned int i = 0; i < COMMANDS; i++) {
+		struct job *job;
+
+		ASSERT_EQ(0, ring_wait(&self->ring, &done, PATIENCE)) {
+			TH_LOG("after %u", i);
+		}
+		job = &jobs[done.data];
+		EXPECT_NO_COMPLAINT(check(job, done.res));
+		if (put < COMMANDS) {
+			ASSERT_TRUE(prepare(job, &self->s, self->gcm.bulk_id,
+					    self->key, put++));
+			ring_put_aes(&self->ring, &job->cmd, self->fd,
+				     &job->result, done.data);
+		}
+	}
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(workers[i].thread, NULL);
+		EXPECT_STREQ("", workers[i].why);
+	}
+	free(jobs);
+}
+
+int main(int argc, char **argv)
+{
+	skip_without_device();
+	return test_harness_run(argc, argv);
+}
