@@ -418,6 +418,39 @@ fn control_socket() {
 }
 
 #[test]
+fn faults_from_a_file_and_from_a_log() {
+    const VERSION: u32 = 0x0001_0400;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (script, log) = (path("faults.toml"), path("log.jsonl"));
+    std::fs::write(
+        &script,
+        "[[fault]]\nafter = 1\nevery = 2\ncount = 2\nwhat = { registers = { vs = { set = 7 } } }\n",
+    )
+    .unwrap();
+    let seen = |arguments: &[&str]| {
+        let emulator = Emulator::start(arguments);
+        let mut client = emulator.connect();
+        let seen: Vec<u32> = (0..6).map(|_| reg(&mut client, 8)).collect();
+        drop(client);
+        let (code, error, stats) = emulator.finish();
+        assert_eq!((code, error.as_str()), (0, ""));
+        assert_eq!(stats["consequences"], 0);
+        seen
+    };
+    let spoiled = [VERSION, 7, VERSION, 7, VERSION, VERSION];
+    assert_eq!(seen(&["--faults", &script, "--fault-log", &log]), spoiled);
+    let lines = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    assert_eq!(seen(&["--faults", &log]), spoiled);
+    // At a rate of 1 no read is right.
+    let spoiled = seen(&["--chaos", "1,1", "--fault-log", &log]);
+    assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 6);
+    assert_eq!(seen(&["--chaos", "1,1"]), spoiled);
+    assert_eq!(seen(&["--faults", &log]), spoiled);
+}
+
+#[test]
 fn remote_firmware() {
     use azihsm_firmware::{Model, serve};
     use std::os::unix::net::UnixListener;

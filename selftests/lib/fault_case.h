@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * One fault, one command that meets it, and what may come of it.
+ */
+#ifndef AZIHSM_FAULT_CASE_H
+#define AZIHSM_FAULT_CASE_H
+
+#include "verified.h"
+
+/* Bit of a verdict, to say which ones may be. */
+#define MAY(verdict)	(1U << (verdict))
+
+/* When things must work again at the latest, in milliseconds. */
+#define RECOVERED_MS	30000
+
+/* A fault that hits one command, or its completion, of a class. */
+#define FAULT_FP(what)	"{\"class\":\"fp\",\"count\":1,\"what\":" what "}"
+#define FAULT_CP(what)	"{\"class\":\"cp\",\"count\":1,\"what\":" what "}"
+/* A completion with a field that is changed. */
+#define FAULT_FIELD(name, change) \
+	"{\"completion\":{\"" name "\":{" change "}}}"
+
+/**
+ * struct fault_case - a fault and what is expected
+ * @name: name of the case
+ * @fault: the fault, a JSON object
+ * @op: the command that meets it
+ * @may: verdicts that are right, MAY(..) | ..
+ * @after_ms: the shortest time that the command may take, in milliseconds
+ * @within_ms: the longest
+ */
+struct fault_case {
+	const char *name;
+	const char *fault;
+	enum verified_op op;
+	unsigned int may;
+	long long after_ms;
+	long long within_ms;
+};
+
+/*
+ * Runs cases, each followed by what shows that the device works again, and
+ * reports them as TAP. Does not return.
+ */
+void fault_cases_run(const struct fault_case *cases, unsigned int count);
+
+/* Every kind of command, once; NULL if all are good within some time. */
+const char *works_again(struct world *w);
+
+#endif /* AZIHSM_FAULT_CASE_H */
