@@ -52,21 +52,21 @@ struct row {
 };
 
 static const struct row rows[] = {
-	/* Not readable. It precedes everything, a bad size for one. */
+	/* MGMT-1: not readable. It precedes everything, a bad size for one. */
 	{ "set: NULL", 0, SET, NULL_POINTER, 0, 0, 0, EFAULT, NOT_WRITTEN, 0 },
 	{ "get: NULL", 0, GET, NULL_POINTER, 0, 0, 0, EFAULT, NOT_WRITTEN, 0 },
 	{ "set: kernel", 0, SET, KERNEL, 0, 0, 0, EFAULT, NOT_WRITTEN, 0 },
 	{ "get: kernel", 0, GET, KERNEL, 0, 0, 0, EFAULT, NOT_WRITTEN, 0 },
 	{ "set: cut", 0, SET, CUT, 11, 0, 0, EFAULT, NOT_WRITTEN, 0 },
 	{ "get: cut", 0, GET, CUT, 11, 0, 0, EFAULT, NOT_WRITTEN, 0 },
-	/* Size. It precedes the missing virtual functions. */
+	/* MGMT-2: size. It precedes the missing virtual functions. */
 	{ "set: size 0", 0, SET, MEMORY, 0, 9, 1, EINVAL, NOT_WRITTEN, 1 },
 	{ "get: size 0", 0, GET, MEMORY, 0, 9, 1, EINVAL, NOT_WRITTEN, 1 },
 	{ "set: size 11", 0, SET, MEMORY, 11, 9, 1, EINVAL, NOT_WRITTEN, 1 },
 	{ "get: size 11", 0, GET, MEMORY, 11, 9, 1, EINVAL, NOT_WRITTEN, 1 },
 	{ "set: read-only, size 11", 0, SET, READ_ONLY, 11, 0, 0, EINVAL,
 	  NOT_WRITTEN, 0 },
-	/* No virtual functions. It precedes the index. */
+	/* MGMT-4: no virtual functions. It precedes the index. */
 	{ "set: no VFs", 0, SET, MEMORY, 12, 0, 7, EINVAL, AZIHSM_MGMT_NO_VFS,
 	  7 },
 	{ "get: no VFs", 0, GET, MEMORY, 12, 0, 7, EINVAL, AZIHSM_MGMT_NO_VFS,
@@ -77,7 +77,7 @@ static const struct row rows[] = {
 	  EINVAL, AZIHSM_MGMT_NO_VFS, 0 },
 	{ "set: no VFs, read-only", 0, SET, READ_ONLY, 12, 0, 0, EFAULT,
 	  NOT_WRITTEN, 0 },
-	/* Index. It precedes the device. */
+	/* MGMT-5: index. It precedes the device. */
 	{ "set: index", VFS, SET, MEMORY, 12, VFS, 66, EINVAL,
 	  AZIHSM_MGMT_VF_INDEX, 66 },
 	{ "get: index", VFS, GET, MEMORY, 12, VFS, 66, EINVAL,
@@ -86,7 +86,7 @@ static const struct row rows[] = {
 	  AZIHSM_MGMT_VF_INDEX, 1 },
 	{ "get: last index", VFS, GET, MEMORY, 12, 0xffff, 1, EINVAL,
 	  AZIHSM_MGMT_VF_INDEX, 0 },
-	/* The device refuses: more than there can be, more than are free. */
+	/* MGMT-8: the device refuses: more than there can be, more than are free. */
 	{ "set: 66", VFS, SET, MEMORY, 12, 0, 66, EFAULT,
 	  AZIHSM_MGMT_SET_FAILED, 66 },
 	{ "set: 65535", VFS, SET, MEMORY, 12, 1, 0xffff, EFAULT,
@@ -102,7 +102,7 @@ static const struct row rows[] = {
 	{ "get: 2, large size", VFS, GET, MEMORY, 4096, 1, 0, 0, AZIHSM_MGMT_OK,
 	  2 },
 	{ "get: 3 still", VFS, GET, MEMORY, 12, 0, 0, 0, AZIHSM_MGMT_OK, 3 },
-	/* It works, but nobody learns of it. */
+	/* MGMT-11: it works, but nobody learns of it. */
 	{ "set: read-only", VFS, SET, READ_ONLY, 12, 0, 4, EFAULT,
 	  NOT_WRITTEN, 0 },
 	{ "get: set nevertheless", VFS, GET, MEMORY, 12, 0, 0, 0,
@@ -215,6 +215,7 @@ static int vf_count(int fd, enum place where, __u32 argsz,
 	return ret;
 }
 
+/* VFCOUNT-1, VFCOUNT-2, VFCOUNT-4 */
 TEST_F_TIMEOUT(mgmt, number_of_vfs, 60)
 {
 	struct azihsm_vf_count after;
@@ -240,6 +241,7 @@ TEST_F_TIMEOUT(mgmt, number_of_vfs, 60)
 	}
 }
 
+/* PFINFO-1, PFINFO-2, PFINFO-4 */
 TEST_F(mgmt, information)
 {
 	struct azihsm_dev_info info, hsm;
@@ -407,7 +409,7 @@ TEST_F_TIMEOUT(mgmt, threads, 60)
 	}
 }
 
-/* An open file outlives the device. */
+/* MGMT-3, VFCOUNT-3, PFINFO-3: an open file outlives the device. */
 TEST_F_TIMEOUT(mgmt, unbind, 60)
 {
 	struct azihsm_dev_info info;

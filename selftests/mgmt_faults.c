@@ -60,6 +60,7 @@ FIXTURE_TEARDOWN(mgmt_faults)
 	close(self->fd);
 }
 
+/* MGMT-8 */
 TEST_F_TIMEOUT(mgmt_faults, refused, 60)
 {
 	__u32 status;
@@ -84,7 +85,7 @@ TEST_F_TIMEOUT(mgmt_faults, wrong_number, 60)
 	EXPECT_EQ(1, mgmt_get_resources(self->fd, 0, NULL));
 }
 
-/* Nobody waits longer than an admin command may take. */
+/* MGMT-9: nobody waits longer than an admin command may take. */
 TEST_F_TIMEOUT(mgmt_faults, no_answer, 90)
 {
 	double start = now();
@@ -108,6 +109,34 @@ TEST_F_TIMEOUT(mgmt_faults, no_answer, 90)
 	EXPECT_EQ(1, ret);
 }
 
+/* MGMT-7: the controller is being reset, and takes its time. */
+TEST_F_TIMEOUT(mgmt_faults, recovering, 60)
+{
+	char *answer = emulator_ask("{\"cmd\":\"arm\",\"faults\":["
+		"{\"function\":0,\"count\":1,\"what\":{\"ignore-enable\":{\"ms\":2000}}},"
+		"{\"function\":0,\"what\":\"fatal\"}]}");
+	__u32 status = 0;
+	int ret = 0;
+
+	ASSERT_NE(NULL, answer);
+	free(answer);
+	for (int ms = 0; ms < PF_PATIENCE_MS && ret != -EAGAIN; ms += 20) {
+		ret = mgmt_get_resources(self->fd, 0, &status);
+		usleep(20000);
+	}
+	EXPECT_EQ(-EAGAIN, ret);
+	EXPECT_EQ(AZIHSM_MGMT_GET_FAILED, status);
+	EXPECT_EQ(-EAGAIN, mgmt_set_resources(self->fd, 0, 2, &status));
+	EXPECT_EQ(AZIHSM_MGMT_SET_FAILED, status);
+	for (int ms = 0; ms < PF_PATIENCE_MS && ret == -EAGAIN; ms += 50) {
+		ret = mgmt_get_resources(self->fd, 0, &status);
+		usleep(50000);
+	}
+	/* What was refused is not done. */
+	EXPECT_EQ(1, ret);
+}
+
+/* MGMT-10 */
 TEST_F_TIMEOUT(mgmt_faults, killed, 60)
 {
 	double start;

@@ -85,7 +85,7 @@ TEST_F_TIMEOUT(pf_no_reset, virtual_function, 60)
 	ASSERT_EQ(0, pf_set_vfs(0));
 }
 
-/* A controller that needs a reset is stopped, and says so to everybody. */
+/* MGMT-6: a controller that needs a reset is stopped, and says so to everybody. */
 TEST_F_TIMEOUT(pf_no_reset, given_up, 90)
 {
 	struct hsm_device_info device;
