@@ -350,9 +350,11 @@ TEST_F(cp, changing_structure)
 #define CASE(field, ...) { offsetof(struct azihsm_cp_cmd, field), __VA_ARGS__ }
 		CASE(hdr.size, SIZE, SIZE - 1, EINVAL, 0),
 		CASE(opc, 0, 1 << 16, EINVAL, AZIHSM_EXT_CMDSET),
-		CASE(src_len, REQUEST, 8193, EINVAL, AZIHSM_EXT_SRC_LEN),
+		CASE(src_len, REQUEST, REQUEST | 1 << 16, EINVAL,
+		     AZIHSM_EXT_SRC_LEN),
 		CASE(src_len, REQUEST, 0, EINVAL, AZIHSM_EXT_SRC_BUF),
-		CASE(dst_len, 4096, ~0U, EINVAL, AZIHSM_EXT_DST_LEN),
+		CASE(dst_len, 4096, 4096 | 1 << 16, EINVAL,
+		     AZIHSM_EXT_DST_LEN),
 		CASE(src, 0, UNMAPPED, EFAULT, AZIHSM_EXT_SRC_BUF),
 		CASE(session_flags, 0, 3, EINVAL, AZIHSM_EXT_NO_SESSION),
 #undef CASE
@@ -363,12 +365,16 @@ TEST_F(cp, changing_structure)
 		__u32 *word = (void *)((__u8 *)cmd + cases[i].offset);
 		struct flipper flipper;
 		unsigned int seen = 0;
+		__u32 bad;
 
 		good(self, cmd);
+		bad = cases[i].bad;
 		/* Half of the address: the other half stays. */
-		if (word != (__u32 *)&cmd->src)
+		if (word == (__u32 *)&cmd->src)
+			bad = unmapped_low(cmd->src);
+		else
 			*word = cases[i].good;
-		ASSERT_TRUE(flip_start(&flipper, word, *word, cases[i].bad));
+		ASSERT_TRUE(flip_start(&flipper, word, *word, bad));
 		for (int n = 0; n < 20000 && seen != 3; n++) {
 			int ret;
 

@@ -2,6 +2,7 @@
 /*
  * Memory with an end.
  */
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -40,4 +41,16 @@ void *edge_put(const struct edge *e, const void *object, size_t left)
 bool edge_protect(const struct edge *e, int prot)
 {
 	return !mprotect(e->end - e->len, e->len, prot);
+}
+
+__u32 unmapped_low(__u64 like)
+{
+	for (__u64 byte = 1; byte < 256; byte++) {
+		__u64 other = like ^ byte << 24;
+
+		if (msync((void *)(other & ~(PAGE - 1)), PAGE, MS_ASYNC) &&
+		    errno == ENOMEM)
+			return other;
+	}
+	return UNMAPPED;
 }

@@ -18,6 +18,16 @@
 #define UNMAPPED	8
 
 /**
+ * unmapped_low() - half of an address that leads nowhere
+ * @like: any address
+ *
+ * Return: the lower half of an address that is not mapped, and differs from
+ * @like in one byte only: the kernel may copy byte by byte, so that half of
+ * either would be a third address.
+ */
+__u32 unmapped_low(__u64 like);
+
+/**
  * struct edge - memory between two pages that are not there
  * @end: the address behind it
  * @len: its length, a multiple of the page size
