@@ -141,33 +141,57 @@ fn listed_tests(makefile: &str) -> Vec<String> {
         .collect()
 }
 
-/// Finds what the tests of a C program name.
-fn in_program(program: &str, text: &str, families: &BTreeSet<&str>, tests: &mut Tests) {
-    let mut pending = BTreeSet::new();
-    let mut current: Option<String> = None;
-    for line in text.lines() {
-        if let Some(name) = c_test(line) {
-            let test = format!("{program}: {name}");
-            for rule in std::mem::take(&mut pending) {
-                tests.entry(rule).or_default().insert(test.clone());
-            }
-            current = Some(test);
+/// Where in a source file the search is: in a test, or in front of the next.
+#[derive(Default)]
+struct Place {
+    test: Option<String>,
+    /// Rules named in front of the next test.
+    pending: BTreeSet<Rule>,
+}
+
+impl Place {
+    /// A test begins.
+    fn enter(&mut self, test: String, tests: &mut Tests) {
+        for rule in std::mem::take(&mut self.pending) {
+            tests.entry(rule).or_default().insert(test.clone());
         }
-        for rule in named(line, families) {
-            match &current {
+        self.test = Some(test);
+    }
+
+    /// Rules are named here.
+    fn name(&mut self, rules: impl IntoIterator<Item = Rule>, tests: &mut Tests) {
+        for rule in rules {
+            match &self.test {
                 Some(test) => {
                     tests.entry(rule).or_default().insert(test.clone());
                 }
                 None => {
-                    pending.insert(rule);
+                    self.pending.insert(rule);
                 }
             }
         }
+    }
+
+    /// The test ends.
+    fn leave(&mut self) {
+        self.test = None;
+    }
+}
+
+/// Finds what the tests of a C program name.
+fn in_program(program: &str, text: &str, families: &BTreeSet<&str>, tests: &mut Tests) {
+    let mut place = Place::default();
+    for line in text.lines() {
+        if let Some(name) = c_test(line) {
+            let test = format!("{program}: {name}");
+            place.enter(test, tests);
+        }
+        place.name(named(line, families), tests);
         if line == "}" {
-            current = None;
+            place.leave();
         }
     }
-    for rule in pending {
+    for rule in place.pending {
         tests.entry(rule).or_default().insert(program.to_owned());
     }
 }
@@ -185,9 +209,8 @@ fn c_test(line: &str) -> Option<&str> {
 
 /// Finds what the KUnit tests of a Rust file name.
 fn in_module(text: &str, families: &BTreeSet<&str>, tests: &mut Tests) {
-    let mut pending = BTreeSet::new();
+    let mut place = Place::default();
     let mut suite = None;
-    let mut current: Option<String> = None;
     for line in text.lines() {
         let code = line.trim_start();
         if let Some(name) = code.strip_prefix("#[kunit_tests(") {
@@ -199,23 +222,11 @@ fn in_module(text: &str, families: &BTreeSet<&str>, tests: &mut Tests) {
         };
         if let Some(name) = code.strip_prefix("fn ").and_then(|f| f.split('(').next()) {
             let test = format!("KUnit {suite}: {name}");
-            for rule in std::mem::take(&mut pending) {
-                tests.entry(rule).or_default().insert(test.clone());
-            }
-            current = Some(test);
+            place.enter(test, tests);
         }
-        for rule in named(line, families) {
-            match &current {
-                Some(test) => {
-                    tests.entry(rule).or_default().insert(test.clone());
-                }
-                None => {
-                    pending.insert(rule);
-                }
-            }
-        }
+        place.name(named(line, families), tests);
         if line == "    }" {
-            current = None;
+            place.leave();
         }
     }
 }
