@@ -14,7 +14,7 @@ use crate::artifacts;
 use crate::commands::{complain, exit_if_interrupted, guest_files};
 use crate::emulator::Setup;
 use crate::guest::{End, Guest, Limits, Listener, MARK};
-use crate::job::{Job, quote};
+use crate::job::{Device, Job, quote};
 use crate::layout::{Kernel, Layout};
 
 /// Parameters of the module: some queues are for rings that poll.
@@ -39,7 +39,7 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode> {
     let plugin = artifacts::plugin(&layout)?;
 
     let dir = layout.run_dir("bench")?;
-    let mut job = Job::with_module(true, &MODULE.map(str::to_owned));
+    let mut job = Job::with_module(Device::Bound, &MODULE.map(str::to_owned));
     job.command("export AZIHSM_COUNTER=/dev/ttyS3");
     job.command("echo '@azihsm test bench'");
     let words: Vec<String> = args.args.iter().map(|word| quote(word)).collect();

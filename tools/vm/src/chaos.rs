@@ -17,7 +17,7 @@ use crate::artifacts;
 use crate::commands::{exit_if_interrupted, guest_files, verdicts};
 use crate::emulator::Setup;
 use crate::guest::{Guest, Limits};
-use crate::job::Job;
+use crate::job::{Device, Job};
 use crate::judge;
 use crate::layout::{Kernel, Layout};
 use crate::program::Programs;
@@ -200,7 +200,7 @@ impl Load {
     ) -> Result<Outcome> {
         let dir = layout.run_dir(name)?;
         let log = dir.join("faults.jsonl");
-        let mut job = Job::with_module(true, &[]);
+        let mut job = Job::with_module(Device::Bound, &[]);
         let seconds = self.time.as_secs();
         for seed in seeds {
             job.command(&format!(

@@ -13,7 +13,7 @@ use crate::artifacts;
 use crate::emulator::Setup;
 use crate::guest::{End, Guest, Limits, Listener, MARK, Outcome};
 use crate::initramfs::Initramfs;
-use crate::job::Job;
+use crate::job::{Device, Job};
 use crate::judge;
 use crate::kunit;
 use crate::layout::{Kernel, Layout};
@@ -83,7 +83,7 @@ pub fn kernel(args: &TestArgs) -> Result<ExitCode> {
 pub fn run_tests(layout: &Layout, run: &Run, all: &[String]) -> Result<Suite> {
     let tests = run.choose(all)?;
     let dir = layout.run_dir(&run.name)?;
-    let mut job = Job::with_module(run.device, &run.module);
+    let mut job = Job::with_module(run.expected(), &run.module);
     for test in &tests {
         job.test(test, run.test_limit);
     }
@@ -123,8 +123,8 @@ pub fn run_tests(layout: &Layout, run: &Run, all: &[String]) -> Result<Suite> {
     exit_if_interrupted(&outcome);
 
     let mut suite = programs.finish();
-    if !run.device {
-        // To say that there is no device is what the tests have to do there.
+    if run.expected() != Device::Bound {
+        // To say that there is no node is what the tests have to do there.
         suite.expect_skips();
     }
     if run.kunit {
@@ -146,7 +146,7 @@ pub fn demo(args: &DemoArgs) -> Result<ExitCode> {
     let built = start.elapsed();
 
     let dir = layout.run_dir(&args.name)?;
-    let mut job = Job::with_module(true, &[]);
+    let mut job = Job::with_module(Device::Bound, &[]);
     job.command("echo '@azihsm test demo'");
     job.command("azihsm demo; status=$?");
     job.command("echo \"@azihsm exit demo $status 0\"");
@@ -215,7 +215,12 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode> {
     });
 
     let dir = layout.run_dir("shell")?;
-    let mut job = Job::with_module(!args.no_device, &[]);
+    let device = if args.no_device {
+        Device::Absent
+    } else {
+        Device::Bound
+    };
+    let mut job = Job::with_module(device, &[]);
     job.command("export PATH=$PATH:/selftests PS1='guest:\\w\\$ '");
     let size = terminal::size();
     let (rows, columns) = size.unwrap_or((24, 80));

@@ -4,18 +4,33 @@
 
 use crate::layout::Kernel;
 
+/// What comes of the device when the module is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The driver binds to it.
+    Bound,
+    /// The driver looks at it and refuses it.
+    Refused,
+    /// The machine has none.
+    Absent,
+}
+
 /// A job under construction.
 #[derive(Default)]
 pub struct Job(String);
 
 impl Job {
-    /// A job that loads the module first, and expects it to bind to the device if there is one.
-    pub fn with_module(device: bool, parameters: &[String]) -> Self {
+    /// A job that loads the module first, and expects this of the device.
+    pub fn with_module(device: Device, parameters: &[String]) -> Self {
         let mut job = Self(". /functions\n".to_owned());
-        if device {
+        if device != Device::Absent {
             job.command("connect_emulator");
         }
-        let device = if device { "device" } else { "no-device" };
+        let device = match device {
+            Device::Bound => "bound",
+            Device::Refused => "refused",
+            Device::Absent => "absent",
+        };
         let parameters: Vec<String> = parameters.iter().map(|word| quote(word)).collect();
         job.command(&format!("load_module {device} {}", parameters.join(" ")));
         job
@@ -71,7 +86,7 @@ mod tests {
 
     #[test]
     fn tests_run_after_the_module_is_loaded() {
-        let mut job = Job::with_module(true, &["debug=1".to_owned()]);
+        let mut job = Job::with_module(Device::Bound, &["debug=1".to_owned()]);
         job.test("probe", 60);
         let lines: Vec<&str> = job.text().lines().collect();
         assert_eq!(
@@ -79,7 +94,7 @@ mod tests {
             [
                 ". /functions",
                 "connect_emulator",
-                "load_module device debug=1",
+                "load_module bound debug=1",
                 "run_test probe 60 /selftests/probe"
             ]
         );

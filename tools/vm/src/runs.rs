@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::emulator::{Firmware, Setup};
 use crate::guest::Limits;
+use crate::job::Device;
 use crate::layout::{Kernel, Layout};
 use crate::qemu::Iommu;
 
@@ -24,6 +25,9 @@ pub struct Run {
     /// Whether the machine has the device.
     #[serde(default = "yes")]
     pub device: bool,
+    /// Whether the driver binds to the device; if not it must have refused it.
+    #[serde(default = "yes")]
+    pub bound: bool,
     /// Which kernel boots.
     #[serde(default)]
     pub kernel_image: Kernel,
@@ -98,6 +102,15 @@ impl Run {
         })
     }
 
+    /// What comes of the device when the module is loaded.
+    pub fn expected(&self) -> Device {
+        match (self.device, self.bound) {
+            (false, _) => Device::Absent,
+            (true, true) => Device::Bound,
+            (true, false) => Device::Refused,
+        }
+    }
+
     /// Size of the guest's memory.
     pub fn memory(&self) -> &str {
         match &self.memory {
@@ -160,6 +173,11 @@ fn parse(text: &str) -> Result<Vec<Run>> {
             "run `{}`: only the debug kernel has KUnit",
             run.name
         );
+        ensure!(
+            run.device || run.bound,
+            "run `{}`: what is not there cannot be refused",
+            run.name
+        );
     }
     Ok(runs)
 }
@@ -188,6 +206,18 @@ mod tests {
         assert!(parse("[[run]]\nname = 'a'\nkunit = true\n").is_err());
         let runs = parse("[[run]]\nname = 'a'\nkunit = true\nkernel_image = 'debug'\n").unwrap();
         assert_eq!(runs[0].memory(), "1G");
+    }
+
+    #[test]
+    fn a_device_is_bound_refused_or_absent() {
+        let expected = |keys| {
+            let runs = parse(&format!("[[run]]\nname = 'a'\n{keys}\n"))?;
+            anyhow::Ok(runs[0].expected())
+        };
+        assert_eq!(expected("").unwrap(), Device::Bound);
+        assert_eq!(expected("bound = false").unwrap(), Device::Refused);
+        assert_eq!(expected("device = false").unwrap(), Device::Absent);
+        assert!(expected("device = false\nbound = false").is_err());
     }
 
     #[test]
