@@ -6,6 +6,7 @@
 //! then looks at the registers as they are.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 
@@ -163,8 +164,8 @@ impl Registers {
 pub enum Event {
     /// CC.EN of a function changed.
     Look(FunctionId),
-    /// The registers of a function are to be looked at, now that it hears what it did not before.
-    Hear(FunctionId),
+    /// A function hears the change of CC.EN with this number, to which it was deaf; nothing if another one came since.
+    Hear(FunctionId, u64),
     /// The device clears CC.EN of a function; tells when that is done.
     ClearEnable(FunctionId, Option<Sender<()>>),
     /// The subsystem reset signature was written.
@@ -213,8 +214,15 @@ impl Machine {
     pub fn run(&self, events: &Receiver<Event>) {
         for event in events {
             match event {
-                Event::Look(id) => self.with(id, |f| self.look(f, hooks::is_deaf)),
-                Event::Hear(id) => self.with(id, |f| self.look(f, |_, _| false)),
+                Event::Look(id) => self.with(id, |f| {
+                    f.looks.fetch_add(1, Ordering::Relaxed);
+                    self.look(f, hooks::is_deaf);
+                }),
+                Event::Hear(id, number) => self.with(id, |f| {
+                    if f.looks.load(Ordering::Relaxed) == number {
+                        self.look(f, |_, _| false);
+                    }
+                }),
                 Event::ClearEnable(id, reply) => {
                     self.with(id, |f| self.clear_enable(f));
                     if let Some(reply) = reply {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -80,6 +80,8 @@ pub struct Function {
     pub(crate) queues: RwLock<Queues>,
     /// Whether the host was lied to about this function.
     pub(crate) excuse: Excuse,
+    /// How often the state machine looked at CC.EN because it changed.
+    pub(crate) looks: AtomicU64,
     /// What Start puts into effect.
     pub(crate) restored: Mutex<Option<Context>>,
     pub(crate) counters: Counters,
@@ -128,6 +130,7 @@ impl Function {
             registers: Mutex::default(),
             queues: RwLock::default(),
             excuse: Excuse::default(),
+            looks: AtomicU64::new(0),
             restored: Mutex::default(),
             counters: Counters::default(),
             queue_commands: Box::new(std::array::from_fn(|_| Counter::default())),

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -405,9 +406,10 @@ pub(crate) fn is_deaf(function: &Function, site: Site) -> bool {
     let hits = faults.hits(site, &Moment::function(function.id().0));
     for what in &hits {
         if let What::IgnoreEnable { ms: Some(ms) } | What::IgnoreDisable { ms: Some(ms) } = *what {
+            let number = function.looks.load(Ordering::Relaxed);
             in_background(function, move |function| {
                 thread::sleep(Duration::from_millis(ms));
-                function.core.send(Event::Hear(function.id()));
+                function.core.send(Event::Hear(function.id(), number));
             });
         }
     }

@@ -87,6 +87,28 @@ fn never_disabled_and_still_at_work() {
 }
 
 #[test]
+fn what_was_not_heard_in_time_is_forgotten() {
+    let (mut host, _) = Host::ready();
+    arm(
+        &host,
+        json!({ "count": 1, "what": { "ignore-disable": { "ms": 150 } } }),
+    );
+    host.set_reg(CC, 0);
+    thread::sleep(QUIET);
+    assert_eq!(host.reg(CSTS), 1);
+    // The host does not wait: a subsystem reset is heard.
+    host.set_reg(NSSR, NSSR_SIGNATURE);
+    host.wait_ready(false);
+    host.enable();
+    arm(&host, json!({ "what": { "ignore-disable": {} } }));
+    host.set_reg(CC, 0);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(host.reg(CSTS), 1);
+    host.device.clear_faults(None);
+    host.wait_ready(false);
+}
+
+#[test]
 fn fatal_goes_on_and_crash_does_not() {
     let (mut host, _) = Host::ready();
     let mut cp = host.pair(1, 4);
