@@ -12,6 +12,8 @@
 
 #define MiB	(1024 * 1024)
 #define PATIENCE	30
+/* Rings whose completions have room for status and extended status. */
+#define LARGE_CQES	(IORING_SETUP_CQE32 | IORING_SETUP_CQE_MIXED)
 
 FIXTURE(uring) {
 	int fd;
@@ -49,6 +51,11 @@ FIXTURE_VARIANT_ADD(uring, coop_taskrun) {
 
 FIXTURE_VARIANT_ADD(uring, iopoll) {
 	.flags = IORING_SETUP_CQE32 | IORING_SETUP_IOPOLL,
+};
+
+/* Entries of both sizes in both queues. */
+FIXTURE_VARIANT_ADD(uring, mixed) {
+	.flags = IORING_SETUP_SQE_MIXED | IORING_SETUP_CQE_MIXED,
 };
 
 FIXTURE_SETUP(uring)
@@ -174,7 +181,7 @@ TEST_F(uring, wrong_tag)
 		EXPECT_NE(0, result.extended_status);
 		EXPECT_EQ(0, result.byte_count);
 		EXPECT_TRUE(all_bytes(result.tag, 0, sizeof(result.tag)));
-		if (variant->flags & IORING_SETUP_CQE32) {
+		if (variant->flags & LARGE_CQES) {
 			EXPECT_EQ(result.status, done.status);
 			EXPECT_EQ(result.extended_status, done.ext);
 		}
@@ -287,14 +294,14 @@ TEST_F(uring, bad_fields)
 	};
 	ASSERT_EQ(0, raw(&self->ring, self->fd, AZIHSM_URING_GCM, &gcm, &done));
 	EXPECT_EQ(-EINVAL, done.res);
-	if (variant->flags & IORING_SETUP_CQE32)
+	if (variant->flags & LARGE_CQES)
 		EXPECT_EQ(AZIHSM_EXT_AES_SHORT_APP_ID, done.ext);
 
 	struct azihsm_uring_cp cp = { .src_len = AZIHSM_CP_MAX_LEN + 1 };
 
 	ASSERT_EQ(0, raw(&self->ring, self->fd, AZIHSM_URING_CP, &cp, &done));
 	EXPECT_EQ(-EINVAL, done.res);
-	if (variant->flags & IORING_SETUP_CQE32)
+	if (variant->flags & LARGE_CQES)
 		EXPECT_EQ(AZIHSM_EXT_SRC_LEN, done.ext);
 }
 
@@ -427,6 +434,53 @@ TEST_F(uring, fixed_buffers)
 	munmap(want, MiB);
 }
 
+/* Small operations between commands: entries of all sizes wherever they fit. */
+TEST_F(uring, between_others)
+{
+	__u8 text[4][100], sealed[4][100], want[100], tag[16];
+	struct azihsm_uring_result result[4];
+	struct azihsm_aes cmd;
+	struct ring_done done;
+	unsigned int nops = 0;
+
+	if (variant->flags & IORING_SETUP_IOPOLL)
+		SKIP(return, "a ring that polls takes commands only");
+	for (unsigned int i = 0; i < 60; i++) {
+		unsigned int k = i % 4, small = 1 + i % 3;
+
+		for (unsigned int n = 0; n < small; n++) {
+			struct io_uring_sqe *sqe = ring_put_other(&self->ring);
+
+			sqe->opcode = IORING_OP_NOP;
+			sqe->user_data = 100 + n;
+		}
+		fill_pattern(text[k], sizeof(text[k]), i);
+		gcm_init(&cmd, &self->s, AZIHSM_AES_ENCRYPT,
+			 self->gcm.bulk_id, 0, text[k], sealed[k],
+			 sizeof(text[k]));
+		ring_put_aes(&self->ring, &cmd, self->fd, &result[k], k);
+		for (unsigned int n = 0; n <= small; n++) {
+			ASSERT_EQ(0, ring_wait(&self->ring, &done, PATIENCE));
+			if (done.data >= 100) {
+				EXPECT_EQ(0, done.res);
+				nops++;
+				continue;
+			}
+			ASSERT_EQ(k, done.data);
+			ASSERT_EQ(sizeof(text[k]), done.res);
+			EXPECT_EQ(0, done.status);
+			EXPECT_EQ(0, done.ext);
+			ASSERT_TRUE(aes_gcm_encrypt(self->gcm_bytes,
+						    result[k].iv, NULL, 0,
+						    text[k], want, sizeof(want),
+						    tag));
+			EXPECT_EQ(0, memcmp(want, sealed[k], sizeof(want)));
+			EXPECT_EQ(0, memcmp(tag, result[k].tag, sizeof(tag)));
+		}
+	}
+	EXPECT_EQ(120, nops);
+}
+
 /* The next link starts from what the one before it made. */
 TEST_F(uring, links)
 {
@@ -517,33 +571,72 @@ TEST_F(uring, inherited)
 	EXPECT_EQ(0, status);
 }
 
+FIXTURE(uring_small) {
+	int fd;
+	struct io_uring ring;
+};
+
+FIXTURE_VARIANT(uring_small) {
+	unsigned int flags;
+};
+
+FIXTURE_VARIANT_ADD(uring_small, all) {
+	.flags = 0,
+};
+
+FIXTURE_VARIANT_ADD(uring_small, mixed) {
+	.flags = IORING_SETUP_SQE_MIXED | IORING_SETUP_CQE_MIXED,
+};
+
+FIXTURE_SETUP(uring_small)
+{
+	self->fd = hsm_open();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, io_uring_queue_init(4, &self->ring, variant->flags));
+}
+
+FIXTURE_TEARDOWN(uring_small)
+{
+	io_uring_queue_exit(&self->ring);
+	close(self->fd);
+}
+
 /* Entries of 64 bytes have no room for a command. */
-TEST(short_entries)
+TEST_F(uring_small, refused)
 {
 	static const __u32 ops[] = {
 		AZIHSM_URING_CP, AZIHSM_URING_GCM, AZIHSM_URING_XTS,
 	};
-	struct io_uring_cqe *cqe;
 	struct io_uring_sqe *sqe;
-	struct io_uring ring;
-	int fd = hsm_open();
+	struct ring_done done;
 
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, io_uring_queue_init(4, &ring, 0));
 	for (unsigned int i = 0; i < ARRAY_SIZE(ops); i++) {
-		sqe = io_uring_get_sqe(&ring);
-		ASSERT_NE(NULL, sqe);
-		memset(sqe, 0, sizeof(*sqe));
+		sqe = ring_put_other(&self->ring);
 		sqe->opcode = IORING_OP_URING_CMD;
-		sqe->fd = fd;
+		sqe->fd = self->fd;
 		sqe->cmd_op = ops[i];
-		ASSERT_EQ(1, io_uring_submit_and_wait(&ring, 1));
-		ASSERT_EQ(0, io_uring_peek_cqe(&ring, &cqe));
-		EXPECT_EQ(-EINVAL, cqe->res);
-		io_uring_cqe_seen(&ring, cqe);
+		sqe->user_data = i;
+		ASSERT_EQ(0, ring_wait(&self->ring, &done, PATIENCE));
+		EXPECT_EQ(i, done.data);
+		EXPECT_EQ(-EINVAL, done.res);
 	}
-	io_uring_queue_exit(&ring);
-	close(fd);
+}
+
+/* A large operation needs a ring that has large entries. */
+TEST_F(uring_small, large_operation)
+{
+	struct io_uring_sqe *sqe = ring_put_other(&self->ring);
+	struct ring_done done;
+
+	sqe->opcode = RING_OP_URING_CMD128;
+	sqe->fd = self->fd;
+	sqe->cmd_op = 0;
+	/* The other half, if it is one. */
+	if (variant->flags & IORING_SETUP_SQE_MIXED)
+		ring_put_other(&self->ring);
+	ASSERT_EQ(0, ring_wait(&self->ring, &done, PATIENCE));
+	EXPECT_EQ(variant->flags & IORING_SETUP_SQE_MIXED ? -ENOTTY : -EINVAL,
+		  done.res);
 }
 
 int main(int argc, char **argv)

@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "lib/emulator.h"
+#include "lib/fault.h"
 #include "lib/harness.h"
 #include "lib/ring.h"
 #include "lib/roundtrip.h"
@@ -42,6 +44,10 @@ FIXTURE_VARIANT_ADD(uring_many, defer_taskrun) {
 
 FIXTURE_VARIANT_ADD(uring_many, iopoll) {
 	.flags = IORING_SETUP_CQE32 | IORING_SETUP_IOPOLL,
+};
+
+FIXTURE_VARIANT_ADD(uring_many, mixed) {
+	.flags = IORING_SETUP_SQE_MIXED | IORING_SETUP_CQE_MIXED,
 };
 
 FIXTURE_SETUP(uring_many)
@@ -158,9 +164,7 @@ TEST_F(uring_many, cancel)
 		ring_put_aes(&self->ring, &jobs[i].cmd, self->fd,
 			     &jobs[i].result, i);
 	}
-	sqe = io_uring_get_sqe(&self->ring);
-	ASSERT_NE(NULL, sqe);
-	memset(sqe, 0, 2 * sizeof(*sqe));
+	sqe = ring_put_other(&self->ring);
 	io_uring_prep_cancel_fd(sqe, self->fd, IORING_ASYNC_CANCEL_ALL);
 	sqe->user_data = put;
 	for (unsigned int i = 0; i <= put; i++) {
@@ -187,6 +191,119 @@ TEST_F(uring_many, cancel)
 	EXPECT_LT(0, ok);
 	free(jobs);
 	EXPECT_EQ(0, hsm_close_session(&self->s));
+}
+
+/*
+ * A device that takes its time: what waits for a slot is cancelled before the
+ * first command is done, and never gets to the device. What is there stays.
+ */
+TEST_F(uring_many, cancel_those_who_wait)
+{
+	struct job *jobs = calloc(DEPTH_MAX, sizeof(*jobs));
+	unsigned int ok = 0, cancelled = 0, put = DEPTH_MAX - 1, slots;
+	struct io_uring_sqe *sqe;
+	struct azihsm_query query;
+	struct ring_done done;
+	bool told = false;
+
+	if (variant->flags & IORING_SETUP_IOPOLL)
+		SKIP(return, "a ring that polls takes no cancellation");
+	if (!emulator_present())
+		SKIP(return, "no channel to the emulator");
+	ASSERT_EQ(0, hsm_query(self->fd, &query));
+	slots = query.fp_queues * (query.fp_ring_entries - 1);
+	if (slots >= put)
+		SKIP(return, "there are slots for all");
+	ASSERT_NE(NULL, jobs);
+	ASSERT_TRUE(fault_clear());
+	ASSERT_LE(0, fault_arm("{\"class\":\"fp\",\"what\":{\"delay\":{\"ms\":1500}}}"));
+	for (unsigned int i = 0; i < put; i++) {
+		ASSERT_TRUE(prepare(&jobs[i], &self->s, self->gcm.bulk_id,
+				    self->key, i));
+		ring_put_aes(&self->ring, &jobs[i].cmd, self->fd,
+			     &jobs[i].result, i);
+	}
+	sqe = ring_put_other(&self->ring);
+	io_uring_prep_cancel_fd(sqe, self->fd, IORING_ASYNC_CANCEL_ALL);
+	sqe->user_data = put;
+	for (unsigned int i = 0; i <= put; i++) {
+		ASSERT_EQ(0, ring_wait(&self->ring, &done, PATIENCE)) {
+			TH_LOG("after %u", i);
+		}
+		if (done.data == put) {
+			told = true;
+			continue;
+		}
+		ASSERT_GT(put, done.data);
+		if (done.res == -ECANCELED) {
+			EXPECT_EQ(0, ok) {
+				TH_LOG("%llu was cancelled late", done.data);
+			}
+			EXPECT_EQ(0, jobs[done.data].completions++);
+			EXPECT_TRUE(all_bytes(jobs[done.data].dst, GUARD_FILL,
+					      LEN_MAX));
+			cancelled++;
+			continue;
+		}
+		EXPECT_NO_COMPLAINT(check(&jobs[done.data], done.res));
+		ok++;
+		EXPECT_TRUE(fault_clear());
+	}
+	EXPECT_TRUE(told);
+	/* Those that have a slot are at the device, or just on their way. */
+	EXPECT_GE(slots, ok);
+	EXPECT_EQ(put, ok + cancelled);
+	EXPECT_LE(put - slots, cancelled);
+	free(jobs);
+	EXPECT_EQ(0, hsm_close_session(&self->s));
+}
+
+/* What is at the device comes to its end, whoever does not want it any more. */
+TEST_F(uring_many, cancel_at_the_device)
+{
+	struct __kernel_timespec soon = { .tv_nsec = 100 * 1000 * 1000 };
+	struct job *job = calloc(1, sizeof(*job));
+	struct io_uring_sqe *sqe;
+	struct ring_done done;
+
+	if (variant->flags & IORING_SETUP_IOPOLL)
+		SKIP(return, "a ring that polls takes no cancellation");
+	if (!emulator_present())
+		SKIP(return, "no channel to the emulator");
+	ASSERT_NE(NULL, job);
+	ASSERT_TRUE(fault_clear());
+	ASSERT_LE(0, fault_arm("{\"class\":\"fp\",\"what\":{\"delay\":{\"ms\":1000}}}"));
+	for (int round = 0; round < 2; round++) {
+		ASSERT_TRUE(prepare(job, &self->s, self->gcm.bulk_id, self->key,
+				    round));
+		sqe = ring_put_aes(&self->ring, &job->cmd, self->fd,
+				   &job->result, 0);
+		if (round) {
+			/* By a linked timeout, */
+			sqe->flags |= IOSQE_IO_LINK;
+			sqe = ring_put_other(&self->ring);
+			io_uring_prep_link_timeout(sqe, &soon, 0);
+		} else {
+			/* or by name. */
+			sqe = ring_put_other(&self->ring);
+			io_uring_prep_cancel64(sqe, 0, 0);
+		}
+		sqe->user_data = 1;
+		for (int i = 0; i < 2; i++) {
+			ASSERT_EQ(0, ring_wait(&self->ring, &done, PATIENCE));
+			ASSERT_EQ(1 - i, done.data);
+			if (i)
+				EXPECT_NO_COMPLAINT(check(job, done.res));
+			else
+				EXPECT_TRUE(done.res == -ENOENT ||
+					    done.res == -EALREADY ||
+					    (round && done.res == -ETIME)) {
+					TH_LOG("round %d: %d", round, done.res);
+				}
+		}
+	}
+	EXPECT_TRUE(fault_clear());
+	free(job);
 }
 
 struct ioctls {

@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "lib/harness.h"
 #include "lib/ring.h"
@@ -14,6 +15,8 @@
 #define DEPTH		128
 #define LEN_MAX		(256 * 1024)
 #define COMMANDS	4000
+/* Slab objects that others may take meanwhile. */
+#define OTHERS		2000
 
 enum step {
 	SEAL,
@@ -88,6 +91,7 @@ FIXTURE_SETUP(uring_soak)
 FIXTURE_TEARDOWN(uring_soak)
 {
 	close(self->fd);
+	EXPECT_AT_REST();
 }
 
 static void put(struct _test_data_uring_soak *self, int i)
@@ -206,11 +210,28 @@ static long pinned_pages(void)
 	return page_count("nr_foll_pin_acquired") - page_count("nr_foll_pin_released");
 }
 
+/* Objects in use of all slab caches, as far as the kernel says; 0 if it does not. */
+static long slab_objects(void)
+{
+	FILE *f = fopen("/proc/slabinfo", "r");
+	long active, sum = 0;
+	char line[256];
+
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%*s %ld", &active) == 1)
+			sum += active;
+	fclose(f);
+	return sum;
+}
+
 TEST_F_TIMEOUT(uring_soak, random, 36000)
 {
 	const char *wanted = getenv("AZIHSM_SOAK");
 	unsigned long total = wanted ? strtoul(wanted, NULL, 0) : COMMANDS;
-	long pinned, slab = 0;
+	long pinned, slab = 0, objects = 0;
+	time_t began = time(NULL);
 	struct ring_done done;
 
 	pinned = pinned_pages();
@@ -222,8 +243,10 @@ TEST_F_TIMEOUT(uring_soak, random, 36000)
 		ASSERT_EQ(0, ring_wait(&self->ring, &done, PATIENCE)) {
 			TH_LOG("after %lu", n);
 		}
-		if (n == total / 4)
+		if (n == total / 4) {
 			slab = page_count("nr_slab_unreclaimable");
+			objects = slab_objects();
+		}
 		if (n < total) {
 			why = next(self, done.data, done.res);
 			ASSERT_EQ(NULL, why) {
@@ -233,12 +256,19 @@ TEST_F_TIMEOUT(uring_soak, random, 36000)
 	}
 	/* 2 MiB of slab are other people's doing, 100 bytes a command are not. */
 	EXPECT_GT(slab + 512, page_count("nr_slab_unreclaimable"));
+	/* Some thousand objects are, too; one for every fourth command is not. */
+	EXPECT_GT(objects + OTHERS + (long)total / 4, slab_objects());
+	TH_LOG("%lu commands in %ld s; slab pages %+ld, objects %+ld", total,
+	       time(NULL) - began,
+	       page_count("nr_slab_unreclaimable") - slab,
+	       slab_objects() - objects);
 	io_uring_unregister_buffers(&self->ring);
 	io_uring_queue_exit(&self->ring);
 	/* The ring's buffers are given back a moment later. */
 	for (int ms = 0; ms < 5000 && pinned_pages() > pinned; ms += 50)
 		usleep(50000);
 	EXPECT_GE(pinned, pinned_pages());
+	TH_LOG("pages pinned %ld before, %ld after", pinned, pinned_pages());
 	EXPECT_EQ(0, hsm_close_session(&self->s));
 }
 

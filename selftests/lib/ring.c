@@ -20,17 +20,23 @@ static_assert(sizeof(struct azihsm_uring_result) == 64, "result");
 
 int ring_open(struct io_uring *ring, unsigned int entries, unsigned int flags)
 {
+	bool mixed = flags & IORING_SETUP_SQE_MIXED;
 	struct io_uring_params params = {
-		.flags = flags | IORING_SETUP_SQE128 | IORING_SETUP_CQSIZE,
+		.flags = flags | IORING_SETUP_CQSIZE |
+			 (mixed ? 0 : IORING_SETUP_SQE128),
 		.cq_entries = entries * 2,
 		.sq_thread_idle = 100,
 	};
 
+	/* A large entry takes the place of two small ones. */
+	if (mixed)
+		entries *= 2;
+	if (flags & IORING_SETUP_CQE_MIXED)
+		params.cq_entries *= 2;
 	return io_uring_queue_init_params(entries, ring, &params);
 }
 
-struct io_uring_sqe *ring_put(struct io_uring *ring, int fd, __u32 op,
-			      const void *payload, __u64 data)
+struct io_uring_sqe *ring_put_other(struct io_uring *ring)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 
@@ -40,8 +46,41 @@ struct io_uring_sqe *ring_put(struct io_uring *ring, int fd, __u32 op,
 		io_uring_sqring_wait(ring);
 		sqe = io_uring_get_sqe(ring);
 	}
-	memset(sqe, 0, 2 * sizeof(*sqe));
-	sqe->opcode = IORING_OP_URING_CMD;
+	memset(sqe, 0, (ring->flags & IORING_SETUP_SQE128 ? 2 : 1) * sizeof(*sqe));
+	return sqe;
+}
+
+/* An entry of 128 bytes: in a mixed ring two small ones, one behind the other. */
+static struct io_uring_sqe *put_large(struct io_uring *ring)
+{
+	struct io_uring_sqe *sqe;
+
+	if (!(ring->flags & IORING_SETUP_SQE_MIXED)) {
+		sqe = ring_put_other(ring);
+		sqe->opcode = IORING_OP_URING_CMD;
+		return sqe;
+	}
+	if ((ring->sq.sqe_tail & ring->sq.ring_mask) == ring->sq.ring_mask) {
+		sqe = ring_put_other(ring);
+		sqe->opcode = IORING_OP_NOP;
+		sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+	}
+	/* Both halves have to be submitted together. */
+	while (io_uring_sq_space_left(ring) < 2) {
+		io_uring_submit(ring);
+		io_uring_sqring_wait(ring);
+	}
+	sqe = ring_put_other(ring);
+	ring_put_other(ring);
+	sqe->opcode = RING_OP_URING_CMD128;
+	return sqe;
+}
+
+struct io_uring_sqe *ring_put(struct io_uring *ring, int fd, __u32 op,
+			      const void *payload, __u64 data)
+{
+	struct io_uring_sqe *sqe = put_large(ring);
+
 	sqe->fd = fd;
 	sqe->cmd_op = op;
 	sqe->user_data = data;
@@ -126,32 +165,50 @@ struct io_uring_sqe *ring_put_cp(struct io_uring *ring,
 	return ring_put(ring, fd, AZIHSM_URING_CP, &p, data);
 }
 
-int ring_wait(struct io_uring *ring, struct ring_done *done,
-	      unsigned int seconds)
+/* Waits for an entry of the completion queue and leaves it there. */
+static int wait_entry(struct io_uring *ring, struct io_uring_cqe **cqe,
+		      unsigned int seconds)
 {
 	struct __kernel_timespec limit = { .tv_sec = seconds };
-	struct io_uring_cqe *cqe;
+	time_t until = time(NULL) + seconds;
 	int ret;
 
-	time_t until = time(NULL) + seconds;
-
 	do {
-		ret = io_uring_submit_and_wait_timeout(ring, &cqe, 1, &limit,
+		ret = io_uring_submit_and_wait_timeout(ring, cqe, 1, &limit,
 						       NULL);
 		if (ret >= 0)
-			ret = io_uring_peek_cqe(ring, &cqe);
+			ret = io_uring_peek_cqe(ring, cqe);
 		/* A ring that polls does not wait for what is not issued yet. */
 	} while (ret == -EINTR ||
 		 ((ret == -EAGAIN || ret == -ETIME) && time(NULL) < until &&
 		  ring->flags & IORING_SETUP_IOPOLL));
+	return ret == -EAGAIN ? -ETIME : ret;
+}
+
+int ring_wait(struct io_uring *ring, struct ring_done *done,
+	      unsigned int seconds)
+{
+	struct io_uring_cqe *cqe;
+	bool large;
+	int ret;
+
+	ret = wait_entry(ring, &cqe, seconds);
+	/* In a mixed ring a large entry does not fit at the end. */
+	if (!ret && ring->flags & IORING_SETUP_CQE_MIXED &&
+	    cqe->flags & IORING_CQE_F_SKIP) {
+		io_uring_cqe_seen(ring, cqe);
+		ret = wait_entry(ring, &cqe, seconds);
+	}
 	if (ret < 0)
-		return ret == -EAGAIN ? -ETIME : ret;
+		return ret;
 	*done = (struct ring_done) { .data = cqe->user_data, .res = cqe->res };
-	if (ring->flags & IORING_SETUP_CQE32) {
+	large = ring->flags & IORING_SETUP_CQE_MIXED &&
+		cqe->flags & IORING_CQE_F_32;
+	if (large || ring->flags & IORING_SETUP_CQE32) {
 		done->status = cqe->big_cqe[0];
 		done->ext = cqe->big_cqe[0] >> 32;
 	}
-	io_uring_cqe_seen(ring, cqe);
+	io_uring_cq_advance(ring, large ? 2 : 1);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Commands of io_uring: a ring with entries of 128 bytes, and the same commands
- * as those of the ioctls through it.
+ * Commands of io_uring: a ring with entries of 128 bytes, or of both sizes, and
+ * the same commands as those of the ioctls through it.
  */
 #ifndef AZIHSM_RING_H
 #define AZIHSM_RING_H
@@ -10,6 +10,17 @@
 
 #include <liburing.h>
 #include <stdbool.h>
+
+/* What liburing's own copy of the kernel's header may be too old for. */
+#ifndef IORING_SETUP_CQE_MIXED
+#define IORING_SETUP_CQE_MIXED	0x40000
+#define IORING_CQE_F_SKIP	0x20
+#define IORING_CQE_F_32		0x8000
+#endif
+#ifndef IORING_SETUP_SQE_MIXED
+#define IORING_SETUP_SQE_MIXED	0x80000
+#endif
+#define RING_OP_URING_CMD128	64
 
 /* Payload of an entry of 128 bytes. */
 #define RING_PAYLOAD	80
@@ -22,7 +33,10 @@ struct ring_done {
 	__u32 ext;
 };
 
-/* 0 or a negative errno. @flags: IORING_SETUP_*; SQE128 is always added. */
+/*
+ * 0 or a negative errno. @entries: commands that fit; @flags: IORING_SETUP_*,
+ * SQE128 is added unless SQE_MIXED is among them.
+ */
 int ring_open(struct io_uring *ring, unsigned int entries, unsigned int flags);
 
 /*
@@ -31,6 +45,8 @@ int ring_open(struct io_uring *ring, unsigned int entries, unsigned int flags);
  */
 struct io_uring_sqe *ring_put(struct io_uring *ring, int fd, __u32 op,
 			      const void *payload, __u64 data);
+/* An empty entry for another operation than a command of a file. */
+struct io_uring_sqe *ring_put_other(struct io_uring *ring);
 /* As above, for what an ioctl would do. */
 struct io_uring_sqe *ring_put_aes(struct io_uring *ring,
 				  const struct azihsm_aes *cmd, int fd,
