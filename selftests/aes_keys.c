@@ -27,10 +27,8 @@ FIXTURE_SETUP(aes_keys)
 	ASSERT_EQ(0, hsm_open_session(self->fd, s));
 	ASSERT_EQ(0, hsm_generate_key(s, HSM_KEY_GCM_UNAPPROVED, "gcm",
 				      HSM_KEY_CIPHER, &self->gcm));
-	ASSERT_EQ(0, hsm_generate_key(s, HSM_KEY_XTS, "data", HSM_KEY_CIPHER,
-				      &self->xts1));
-	ASSERT_EQ(0, hsm_generate_key(s, HSM_KEY_XTS, "tweak", HSM_KEY_CIPHER,
-				      &self->xts2));
+	ASSERT_EQ(0, hsm_generate_xts_keys(s, &self->xts1,
+					   &self->xts2));
 	ASSERT_TRUE(guarded_alloc(&self->src, 65536, 0));
 	ASSERT_TRUE(guarded_alloc(&self->dst, 65536, 0));
 }

@@ -72,10 +72,8 @@ FIXTURE_SETUP(allocation)
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, hsm_provision(self->fd, &self->part));
 	ASSERT_EQ(0, hsm_open_session(self->fd, &self->s));
-	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_XTS, "data",
-				      HSM_KEY_CIPHER, &self->key1));
-	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_XTS, "tweak",
-				      HSM_KEY_CIPHER, &self->key2));
+	ASSERT_EQ(0, hsm_generate_xts_keys(&self->s, &self->key1,
+					   &self->key2));
 	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_GCM, "gcm",
 				      HSM_KEY_CIPHER, &self->gcm));
 	self->src = mmap(NULL, 65536, PROT_READ | PROT_WRITE,

@@ -170,10 +170,7 @@ TEST_F(compat, in_session)
 		    hsm_open_session(fd, &self->s) ||
 		    hsm_generate_key(&self->s, HSM_KEY_GCM, "gcm",
 				     HSM_KEY_CIPHER, &keys[0]) ||
-		    hsm_generate_key(&self->s, HSM_KEY_XTS, "data",
-				     HSM_KEY_CIPHER, &keys[1]) ||
-		    hsm_generate_key(&self->s, HSM_KEY_XTS, "tweak",
-				     HSM_KEY_CIPHER, &keys[2]))
+		    hsm_generate_xts_keys(&self->s, &keys[1], &keys[2]))
 			_exit(100);
 		become_compat32(fd, &self->s, keys, pipe_fd[1]);
 		_exit(101);

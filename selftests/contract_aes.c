@@ -57,10 +57,8 @@ FIXTURE_SETUP(aes)
 	ASSERT_EQ(0, hsm_open_session(self->fd, s));
 	ASSERT_EQ(0, hsm_generate_key(s, HSM_KEY_GCM_UNAPPROVED, "gcm",
 				      HSM_KEY_CIPHER, &self->gcm));
-	ASSERT_EQ(0, hsm_generate_key(s, HSM_KEY_XTS, "data", HSM_KEY_CIPHER,
-				      &self->xts1));
-	ASSERT_EQ(0, hsm_generate_key(s, HSM_KEY_XTS, "tweak", HSM_KEY_CIPHER,
-				      &self->xts2));
+	ASSERT_EQ(0, hsm_generate_xts_keys(s, &self->xts1,
+					   &self->xts2));
 	ASSERT_TRUE(guarded_alloc(&self->src, LARGE, 0));
 	ASSERT_TRUE(guarded_alloc(&self->dst, LARGE, 0));
 	ASSERT_TRUE(edge_alloc(&self->edge, SIZE));
@@ -465,18 +463,35 @@ TEST_F(aes, buffer_edges)
 	}
 }
 
+/* A command of the test below. */
+struct changing {
+	int fd;
+	__u8 cipher;
+	struct azihsm_aes *cmd;
+};
+
+static struct flip_answer issue_changing(void *arg)
+{
+	const struct changing *c = arg;
+	int ret;
+
+	c->cmd->extended_status = 0xcccccccc;
+	ret = issue(c->fd, c->cipher, c->cmd);
+	return (struct flip_answer){ ret, c->cmd->extended_status,
+				     c->cmd->byte_count };
+}
+
 /* ALL-7: another thread changes the structure all the time. */
 TEST_F(aes, changing_structure)
 {
-	static const struct {
-		unsigned int ciphers;
-		size_t offset;
-		__u32 bad;
-		int err;
-		__u32 ext;
-	} cases[] = {
-#define CASE(ciphers, field, ...) \
-	{ ciphers, offsetof(struct azihsm_aes, field), __VA_ARGS__ }
+	static const struct flip_case cases[] = {
+#define CASE(which, field, value, error, status) {			\
+		.ciphers = (which),					\
+		.offset = offsetof(struct azihsm_aes, field),		\
+		.bad = (value),						\
+		.err = (error),						\
+		.ext = (status),					\
+	}
 		CASE(BOTH, hdr.size, SIZE - 1, EINVAL, 0),
 		CASE(GCM, op, AZIHSM_AES_XTS << 8, EINVAL,
 		     AZIHSM_EXT_AES_CIPHER),
@@ -495,48 +510,26 @@ TEST_F(aes, changing_structure)
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct flip_case *c = &cases[i];
 		struct azihsm_aes *cmd = edge_at(&self->edge, SIZE);
-		__u32 *word = (void *)((__u8 *)cmd + cases[i].offset);
-		struct flipper flipper;
-		unsigned int seen = 0;
-		__u32 bad;
+		struct changing arg = { self->fd, variant->cipher, cmd };
+		__u32 *word = (void *)((__u8 *)cmd + c->offset);
+		__u32 bad = c->bad;
+		struct flip_answer last;
 
-		if (!is_for(cases[i].ciphers, variant->cipher))
+		if (!is_for(c->ciphers, variant->cipher))
 			continue;
 		good(self, variant->cipher, cmd);
-		bad = cases[i].bad;
 		/* Half of an address: the other half stays. */
 		if (word == (__u32 *)&cmd->src)
 			bad = unmapped_low(cmd->src);
 		if (word == (__u32 *)&cmd->dst)
 			bad = unmapped_low(cmd->dst);
-		ASSERT_TRUE(flip_start(&flipper, word, *word, bad));
-		for (int n = 0; n < 20000 && seen != 3; n++) {
-			int ret;
-
-			cmd->extended_status = 0xcccccccc;
-			ret = issue(self->fd, variant->cipher, cmd);
-			if (!ret && !cmd->extended_status &&
-			    cmd->byte_count == variant->len)
-				seen |= 1;
-			else if (ret == -cases[i].err &&
-				 (!cases[i].ext ||
-				  cmd->extended_status == cases[i].ext))
-				seen |= 2;
-			else
-				seen |= 4;
-			if (seen & 4) {
-				EXPECT_EQ(0, seen) {
-					TH_LOG("case %u: %d, %#x, %u bytes", i,
-					       ret, cmd->extended_status,
-					       cmd->byte_count);
-				}
-				break;
-			}
-		}
-		flip_stop(&flipper);
-		EXPECT_EQ(3, seen) {
-			TH_LOG("case %u: seen %u", i, seen);
+		EXPECT_EQ(FLIP_BOTH, flip_until_both(c, word, bad, variant->len,
+						     issue_changing, &arg,
+						     &last)) {
+			TH_LOG("case %u: %d, %#x, %u bytes", i, last.ret,
+			       last.ext, last.byte_count);
 		}
 		EXPECT_TRUE(all_bytes(self->dst.p + variant->len, GUARD_FILL,
 				      self->dst.len - variant->len));

@@ -335,18 +335,25 @@ TEST_F(cp, buffer_edges)
 	edge_free(&e);
 }
 
+static struct flip_answer issue(void *arg)
+{
+	FIXTURE_DATA(cp) * self = arg;
+	struct azihsm_cp_cmd *cmd = edge_at(&self->edge, SIZE);
+	int ret;
+
+	cmd->extended_status = 0xcccccccc;
+	ret = hsm_cp(self->fd, cmd);
+	return (struct flip_answer){ ret, cmd->extended_status,
+				     cmd->byte_count };
+}
+
 /*
  * ALL-7: another thread changes the structure all the time. The driver acts on
  * one of the two values, and on the same one everywhere.
  */
 TEST_F(cp, changing_structure)
 {
-	static const struct {
-		size_t offset;
-		__u32 good, bad;
-		int err;
-		__u32 ext;
-	} cases[] = {
+	static const struct flip_case cases[] = {
 #define CASE(field, ...) { offsetof(struct azihsm_cp_cmd, field), __VA_ARGS__ }
 		CASE(hdr.size, SIZE, SIZE - 1, EINVAL, 0),
 		CASE(opc, 0, 1 << 16, EINVAL, AZIHSM_EXT_CMDSET),
@@ -361,46 +368,22 @@ TEST_F(cp, changing_structure)
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct flip_case *c = &cases[i];
 		struct azihsm_cp_cmd *cmd = edge_at(&self->edge, SIZE);
-		__u32 *word = (void *)((__u8 *)cmd + cases[i].offset);
-		struct flipper flipper;
-		unsigned int seen = 0;
-		__u32 bad;
+		__u32 *word = (void *)((__u8 *)cmd + c->offset);
+		__u32 bad = c->bad;
+		struct flip_answer last;
 
 		good(self, cmd);
-		bad = cases[i].bad;
 		/* Half of the address: the other half stays. */
 		if (word == (__u32 *)&cmd->src)
 			bad = unmapped_low(cmd->src);
 		else
-			*word = cases[i].good;
-		ASSERT_TRUE(flip_start(&flipper, word, *word, bad));
-		for (int n = 0; n < 20000 && seen != 3; n++) {
-			int ret;
-
-			cmd->extended_status = 0xcccccccc;
-			ret = hsm_cp(self->fd, cmd);
-			if (!ret && !cmd->extended_status &&
-			    cmd->byte_count == RESPONSE)
-				seen |= 1;
-			else if (ret == -cases[i].err &&
-				 (!cases[i].ext ||
-				  cmd->extended_status == cases[i].ext))
-				seen |= 2;
-			else
-				seen |= 4;
-			if (seen & 4) {
-				EXPECT_EQ(0, seen) {
-					TH_LOG("case %u: %d, %#x, %u bytes", i,
-					       ret, cmd->extended_status,
-					       cmd->byte_count);
-				}
-				break;
-			}
-		}
-		flip_stop(&flipper);
-		EXPECT_EQ(3, seen) {
-			TH_LOG("case %u: seen %u", i, seen);
+			*word = c->good;
+		EXPECT_EQ(FLIP_BOTH, flip_until_both(c, word, bad, RESPONSE,
+						     issue, self, &last)) {
+			TH_LOG("case %u: %d, %#x, %u bytes", i, last.ret,
+			       last.ext, last.byte_count);
 		}
 	}
 }

@@ -61,10 +61,8 @@ FIXTURE_SETUP(dead)
 	snprintf(self->address, sizeof(self->address), "%s", hsm_pci_address());
 	ASSERT_EQ(0, hsm_provision(self->fd, &self->part));
 	ASSERT_EQ(0, hsm_open_session(self->fd, &self->s));
-	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_XTS, "data",
-				      HSM_KEY_CIPHER, &self->key1));
-	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_XTS, "tweak",
-				      HSM_KEY_CIPHER, &self->key2));
+	ASSERT_EQ(0, hsm_generate_xts_keys(&self->s, &self->key1,
+					   &self->key2));
 }
 
 /* Binds the driver anew if the controller is dead. */

@@ -8,15 +8,8 @@
 # shellcheck disable=SC2010,SC2012
 
 here=$(dirname "$(readlink -f "$0")")
-helpers=$here/ktap_helpers.sh
-[ -f "$helpers" ] || helpers=$here/../../kselftest/ktap_helpers.sh
-[ -f "$helpers" ] || helpers=$KSRC/tools/testing/selftests/kselftest/ktap_helpers.sh
-if [ ! -f "$helpers" ]; then
-	echo "ktap_helpers.sh not found: run \"make install\", or set KSRC" >&2
-	exit 1
-fi
 # shellcheck source=/dev/null
-. "$helpers"
+. "$here/common.sh"
 
 driver=/sys/bus/pci/drivers/azihsm
 class=/sys/class/azihsm-hsm
@@ -58,29 +51,6 @@ count_nodes()
 count_functions()
 {
 	ls "$driver" | grep -c '^[0-9a-f]*:[0-9a-f]*:[0-9a-f]*\.[0-7]$'
-}
-
-# check <description> <command>...: runs the command, reports its result.
-check()
-{
-	description=$1
-	shift
-	if "$@"; then
-		ktap_test_pass "$description"
-	else
-		ktap_print_msg "failed: $*"
-		ktap_test_fail "$description"
-	fi
-}
-
-# matches <text> <pattern>
-matches()
-{
-	# shellcheck disable=SC2254
-	case $1 in
-	$2) return 0 ;;
-	esac
-	return 1
 }
 
 ktap_set_plan 18

@@ -5,15 +5,8 @@
 # to its function again. Needs a POSIX shell and the tools of busybox.
 
 here=$(dirname "$(readlink -f "$0")")
-helpers=$here/ktap_helpers.sh
-[ -f "$helpers" ] || helpers=$here/../../kselftest/ktap_helpers.sh
-[ -f "$helpers" ] || helpers=$KSRC/tools/testing/selftests/kselftest/ktap_helpers.sh
-if [ ! -f "$helpers" ]; then
-	echo "ktap_helpers.sh not found: run \"make install\", or set KSRC" >&2
-	exit 1
-fi
 # shellcheck source=/dev/null
-. "$helpers"
+. "$here/common.sh"
 
 driver=/sys/bus/pci/drivers/azihsm
 parameter=/sys/module/azihsm/parameters/log_mask
@@ -41,19 +34,6 @@ lines_of_bind()
 	after=$(dmesg | grep -c "azihsm $address: controller .* firmware")
 	echo "$default" >"$parameter"
 	echo $((after - before))
-}
-
-# check <description> <command>...: runs the command, reports its result.
-check()
-{
-	description=$1
-	shift
-	if "$@"; then
-		ktap_test_pass "$description"
-	else
-		ktap_print_msg "failed: $*"
-		ktap_test_fail "$description"
-	fi
 }
 
 ktap_set_plan 6

@@ -48,10 +48,8 @@ FIXTURE_SETUP(memory)
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, hsm_provision(self->fd, &self->part));
 	ASSERT_EQ(0, hsm_open_session(self->fd, &self->s));
-	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_XTS, "data",
-				      HSM_KEY_CIPHER, &self->key1));
-	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_XTS, "tweak",
-				      HSM_KEY_CIPHER, &self->key2));
+	ASSERT_EQ(0, hsm_generate_xts_keys(&self->s, &self->key1,
+					   &self->key2));
 	hsm_test_key("data", self->key1_bytes);
 	hsm_test_key("tweak", self->key2_bytes);
 	self->plain = malloc(variant->len);

@@ -39,11 +39,7 @@ static int make_keys(const struct hsm_session *s, struct keys *k)
 		ret = hsm_generate_key(s, HSM_KEY_GCM, "gcm", HSM_KEY_CIPHER,
 				       &k->gcm);
 	if (!ret)
-		ret = hsm_generate_key(s, HSM_KEY_XTS, "data", HSM_KEY_CIPHER,
-				       &k->xts1);
-	if (!ret)
-		ret = hsm_generate_key(s, HSM_KEY_XTS, "tweak", HSM_KEY_CIPHER,
-				       &k->xts2);
+		ret = hsm_generate_xts_keys(s, &k->xts1, &k->xts2);
 	hsm_test_key("cbc", k->cbc_bytes);
 	hsm_test_key("gcm", k->gcm_bytes);
 	hsm_test_key("data", k->xts1_bytes);

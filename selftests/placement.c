@@ -55,11 +55,7 @@ static int client_open(struct client *c)
 	if (!ret)
 		ret = hsm_open_session(c->fd, &c->s);
 	if (!ret)
-		ret = hsm_generate_key(&c->s, HSM_KEY_XTS, "data",
-				       HSM_KEY_CIPHER, &c->key1);
-	if (!ret)
-		ret = hsm_generate_key(&c->s, HSM_KEY_XTS, "tweak",
-				       HSM_KEY_CIPHER, &c->key2);
+		ret = hsm_generate_xts_keys(&c->s, &c->key1, &c->key2);
 	if (!ret)
 		ret = hsm_generate_key(&c->s, HSM_KEY_GCM_UNAPPROVED, "gcm",
 				       HSM_KEY_CIPHER, &c->gcm);

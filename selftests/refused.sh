@@ -6,15 +6,8 @@
 # Needs nothing but a POSIX shell and the tools of busybox.
 
 here=$(dirname "$(readlink -f "$0")")
-helpers=$here/ktap_helpers.sh
-[ -f "$helpers" ] || helpers=$here/../../kselftest/ktap_helpers.sh
-[ -f "$helpers" ] || helpers=$KSRC/tools/testing/selftests/kselftest/ktap_helpers.sh
-if [ ! -f "$helpers" ]; then
-	echo "ktap_helpers.sh not found: run \"make install\", or set KSRC" >&2
-	exit 1
-fi
 # shellcheck source=/dev/null
-. "$helpers"
+. "$here/common.sh"
 
 driver=/sys/bus/pci/drivers/azihsm
 failed='probe with driver azihsm failed with error'
@@ -29,19 +22,6 @@ unbound()
 		[ "$(cat "$pci/device")" = 0xc003 ] || continue
 		[ ! -e "$pci/driver" ] && echo "$pci" && return
 	done
-}
-
-# check <description> <command>...: runs the command, reports its result.
-check()
-{
-	description=$1
-	shift
-	if "$@"; then
-		ktap_test_pass "$description"
-	else
-		ktap_print_msg "failed: $*"
-		ktap_test_fail "$description"
-	fi
 }
 
 # Times that the driver said this of the function.
@@ -80,16 +60,6 @@ device_is_idle()
 	exec 3<&-
 	ktap_print_msg "$answer"
 	matches "$answer" "$idle"
-}
-
-# matches <text> <pattern>
-matches()
-{
-	# shellcheck disable=SC2254
-	case $1 in
-	$2) return 0 ;;
-	esac
-	return 1
 }
 
 bind_fails()

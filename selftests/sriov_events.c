@@ -18,18 +18,13 @@ FIXTURE(sriov_events) {
 
 FIXTURE_SETUP(sriov_events)
 {
-	self->mgmt = pf_mgmt_open();
+	self->mgmt = vf_topology_begin(self->vf, VFS);
 	ASSERT_LE(0, self->mgmt);
-	for (unsigned int i = 0; i < VFS; i++)
-		self->vf[i].fd = -1;
-	ASSERT_EQ(0, pf_set_vfs(VFS));
 }
 
 FIXTURE_TEARDOWN(sriov_events)
 {
-	for (unsigned int i = 0; i < VFS; i++)
-		vf_close(&self->vf[i]);
-	close(self->mgmt);
+	vf_topology_end(self->mgmt, self->vf, VFS);
 }
 
 /* What a thread does on a function until it is told to stop. */

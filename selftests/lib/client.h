@@ -112,6 +112,9 @@ int hsm_close_session(const struct hsm_session *s);
  */
 int hsm_generate_key(const struct hsm_session *s, __u32 size, const char *label,
 		     __u8 metadata, struct hsm_key *key);
+/* The two keys of AES-XTS, with the labels "data" and "tweak". */
+int hsm_generate_xts_keys(const struct hsm_session *s, struct hsm_key *data,
+			  struct hsm_key *tweak);
 int hsm_delete_key(const struct hsm_session *s, __u16 id);
 /* AES-CBC on the control path; @iv is replaced by the chaining value. */
 int hsm_cbc(const struct hsm_session *s, __u16 id, bool encrypt, __u8 iv[16],

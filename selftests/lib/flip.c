@@ -36,3 +36,32 @@ void flip_stop(struct flipper *f)
 	f->stop = true;
 	pthread_join(f->thread, NULL);
 }
+
+static enum flip_seen judge(const struct flip_case *c, __u32 byte_count,
+			    const struct flip_answer *a)
+{
+	if (!a->ret && !a->ext && a->byte_count == byte_count)
+		return FLIP_GOOD;
+	if (a->ret == -c->err && (!c->ext || a->ext == c->ext))
+		return FLIP_REFUSED;
+	return FLIP_WRONG;
+}
+
+enum flip_seen flip_until_both(const struct flip_case *c, __u32 *word, __u32 bad,
+			       __u32 byte_count,
+			       struct flip_answer (*issue)(void *arg),
+			       void *arg, struct flip_answer *last)
+{
+	enum flip_seen seen = 0;
+	struct flipper flipper;
+
+	*last = (struct flip_answer){};
+	if (!flip_start(&flipper, word, *word, bad))
+		return FLIP_WRONG;
+	for (int n = 0; n < 20000 && seen < FLIP_BOTH; n++) {
+		*last = issue(arg);
+		seen |= judge(c, byte_count, last);
+	}
+	flip_stop(&flipper);
+	return seen;
+}

@@ -76,6 +76,15 @@ int hsm_generate_key(const struct hsm_session *s, __u32 size, const char *label,
 	return c.fields == seen ? ddi_end(&c) : -EPROTO;
 }
 
+int hsm_generate_xts_keys(const struct hsm_session *s, struct hsm_key *data,
+			  struct hsm_key *tweak)
+{
+	int ret = hsm_generate_key(s, HSM_KEY_XTS, "data", HSM_KEY_CIPHER, data);
+
+	return ret ? ret : hsm_generate_key(s, HSM_KEY_XTS, "tweak",
+					    HSM_KEY_CIPHER, tweak);
+}
+
 int hsm_delete_key(const struct hsm_session *s, __u16 id)
 {
 	struct ddi_call c;

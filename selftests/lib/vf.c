@@ -11,6 +11,29 @@
 #include "roundtrip.h"
 #include "vf.h"
 
+int vf_topology_begin(struct vf *vf, unsigned int count)
+{
+	int mgmt = pf_mgmt_open(), ret;
+
+	if (mgmt < 0)
+		return mgmt;
+	for (unsigned int i = 0; i < count; i++)
+		vf[i].fd = -1;
+	ret = pf_set_vfs(count);
+	if (ret) {
+		close(mgmt);
+		return ret;
+	}
+	return mgmt;
+}
+
+void vf_topology_end(int mgmt, struct vf *vf, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++)
+		vf_close(&vf[i]);
+	close(mgmt);
+}
+
 int vf_open(struct vf *vf, unsigned int index)
 {
 	int ret = vf_use(index);
@@ -42,11 +65,7 @@ int vf_prepare(struct vf *vf)
 		ret = hsm_generate_key(&vf->s, HSM_KEY_GCM_UNAPPROVED, "gcm",
 				       HSM_KEY_CIPHER, &vf->gcm);
 	if (!ret)
-		ret = hsm_generate_key(&vf->s, HSM_KEY_XTS, "data",
-				       HSM_KEY_CIPHER, &vf->xts1);
-	if (!ret)
-		ret = hsm_generate_key(&vf->s, HSM_KEY_XTS, "tweak",
-				       HSM_KEY_CIPHER, &vf->xts2);
+		ret = hsm_generate_xts_keys(&vf->s, &vf->xts1, &vf->xts2);
 	return ret;
 }
 

@@ -30,6 +30,13 @@ struct vf {
 	struct hsm_key gcm, xts1, xts2;
 };
 
+/*
+ * Makes @count virtual functions, whose files are not open yet. Returns a file
+ * descriptor of the management node, or a negative errno.
+ */
+int vf_topology_begin(struct vf *vf, unsigned int count);
+/* Closes all files; the functions stay. */
+void vf_topology_end(int mgmt, struct vf *vf, unsigned int count);
 /* Opens the node of a virtual function, which has resources or not. */
 int vf_open(struct vf *vf, unsigned int index);
 /* Closes the file. */
