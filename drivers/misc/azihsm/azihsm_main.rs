@@ -38,6 +38,7 @@ mod ladder;
 mod lifecycle;
 mod log;
 mod mgmt;
+mod moderation;
 mod params;
 mod patience;
 mod pci;

@@ -24,6 +24,7 @@ pub(crate) mod random;
 pub(crate) mod semaphore;
 pub(crate) mod sysfs;
 pub(crate) mod task;
+pub(crate) mod ticker;
 pub(crate) mod uaccess;
 pub(crate) mod uring;
 pub(crate) mod wait;

@@ -53,6 +53,7 @@ use crate::{
         QueueHistory,
         QueueStep, //
     },
+    moderation::Looked,
     patience::jiffies_until,
     ring,
     slot::{
@@ -456,9 +457,15 @@ impl<K: Kind> Queue<K> {
     /// Callable in any context. Looks at no more entries than the ring has, whatever the device
     /// does meanwhile.
     pub(crate) fn poll(&self, host: &impl Host) -> usize {
+        self.look(host).found
+    }
+
+    /// Does what [`Queue::poll`] does and tells what remains, too.
+    pub(crate) fn look(&self, host: &impl Host) -> Looked {
         let mut ended = CidSet::new();
         let mut reap = false;
         let mut found = 0;
+        let rings;
         {
             let mut guard = self.state.lock();
             let state = &mut *guard;
@@ -488,6 +495,7 @@ impl<K: Kind> Queue<K> {
             if found != 0 && state.accepting {
                 host.ring_cq(self.id, state.cq.head());
             }
+            rings = state.table.rings();
         }
         if found != 0 {
             self.wake(&ended);
@@ -495,7 +503,7 @@ impl<K: Kind> Queue<K> {
         if reap {
             host.reap_later();
         }
-        found
+        Looked { found, rings }
     }
 
     /// Returns the entry at the head if the device has written it.

@@ -107,6 +107,8 @@ pub(crate) struct Table<C, L, Q = ()> {
     free: KVec<Cid>,
     /// Commands at the device.
     in_flight: usize,
+    /// Those of them that came from rings.
+    rings: u32,
     /// Slots in state `Leftover`.
     leftovers: usize,
 }
@@ -129,6 +131,7 @@ impl<C: Copy, L, Q> Table<C, L, Q> {
             slots,
             free,
             in_flight: 0,
+            rings: 0,
             leftovers: 0,
         })
     }
@@ -196,6 +199,11 @@ impl<C: Copy, L, Q> Table<C, L, Q> {
         self.in_flight
     }
 
+    /// Returns the number of commands at the device that came from rings.
+    pub(crate) fn rings(&self) -> u32 {
+        self.rings
+    }
+
     /// Returns the times of a command that is at the device.
     pub(crate) fn times(&self, cid: Cid) -> Option<Times> {
         let entry = self.slots.get(cid.index())?;
@@ -240,6 +248,7 @@ impl<C: Copy, L, Q> Table<C, L, Q> {
                 left,
                 target,
             } => {
+                self.rings -= 1;
                 *slot = State::RingDone {
                     deadline: times.deadline,
                     sequence,

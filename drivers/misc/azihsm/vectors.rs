@@ -18,8 +18,12 @@ use crate::{
     kapi::irq::{
         local_spread,
         AffinityHint, //
-    }, //
+    },
     log::dev_err,
+    moderation::{
+        Looked,
+        Moderator, //
+    }, //
 };
 
 /// Fewest vectors the driver can work with: the admin queue's and one for control queues.
@@ -79,43 +83,50 @@ impl Split {
     pub(crate) fn aes_vector(&self, index: u16) -> Option<u16> {
         Some(AES_FIRST + index.checked_rem(self.aes)?)
     }
+}
 
-    /// Returns what `vector` is for.
-    pub(crate) fn serves(&self, vector: u16) -> Serves {
+impl Serves {
+    /// Returns what vector number `vector` is for.
+    pub(crate) fn of(vector: u16) -> Self {
         match vector {
-            0 => Serves::Admin,
-            CONTROL_FIRST..AES_FIRST => Serves::Control(vector - CONTROL_FIRST),
-            _ => Serves::Aes(vector - AES_FIRST),
+            0 => Self::Admin,
+            CONTROL_FIRST..AES_FIRST => Self::Control(vector - CONTROL_FIRST),
+            _ => Self::Aes(vector - AES_FIRST),
         }
+    }
+
+    /// Takes what the device put into the completion queues. Callable in any context.
+    pub(crate) fn look(self, controller: &Controller<'_>, split: Split) -> Looked {
+        let mut looked = Looked::default();
+        match self {
+            Self::Admin => looked = controller.admin.look(controller),
+            Self::Control(first) => controller
+                .control
+                .of_vector(usize::from(first), usize::from(split.control))
+                .for_each(|queue| looked += queue.look(controller)),
+            Self::Aes(first) => controller
+                .fast
+                .of_vector(usize::from(first), usize::from(split.aes))
+                .for_each(|queue| looked += queue.look(controller)),
+        }
+        looked
     }
 }
 
 /// The handler of one vector.
 pub(crate) struct Vector<'bound> {
     controller: &'bound Controller<'bound>,
-    serves: Serves,
+    number: u16,
     split: Split,
+    /// Those who may hold its interrupts back.
+    moderator: Option<Moderator<'bound>>,
 }
 
 impl irq::Handler for Vector<'_> {
     fn handle(&self) -> irq::IrqReturn {
-        let controller = self.controller;
-        match self.serves {
-            Serves::Admin => {
-                controller.admin.poll(controller);
-            }
-            Serves::Control(first) => controller
-                .control
-                .of_vector(usize::from(first), usize::from(self.split.control))
-                .for_each(|queue| {
-                    queue.poll(controller);
-                }),
-            Serves::Aes(first) => controller
-                .fast
-                .of_vector(usize::from(first), usize::from(self.split.aes))
-                .for_each(|queue| {
-                    queue.poll(controller);
-                }),
+        let looked = Serves::of(self.number).look(self.controller, self.split);
+        if let Some(moderator) = &self.moderator {
+            moderator.note(usize::from(self.number), looked);
         }
         // Message-signalled interrupts are not shared: it was for us, whatever we found.
         irq::IrqReturn::Handled
@@ -158,11 +169,58 @@ static NAMES: [&CStr; MAX as usize] = [
     c"azihsm-fp31",
 ];
 
+/// Those who hold back the interrupts of either kind of queues, as long as this exists.
+struct Moderators<'bound> {
+    control: Moderator<'bound>,
+    aes: Moderator<'bound>,
+}
+
+impl<'bound> Moderators<'bound> {
+    /// Prepares to hold back all interrupts but that of the admin queue.
+    ///
+    /// # Safety
+    ///
+    /// The result must not be leaked.
+    unsafe fn new(
+        allocated: &'bound pci::IrqVectorRegistration<'bound>,
+        controller: &'bound Controller<'bound>,
+        split: Split,
+    ) -> Result<Self> {
+        let make = |first: u16, count: u16| {
+            let vectors = usize::from(first)..usize::from(first + count);
+            let requests = vectors.filter_map(|i| allocated.index(i).ok().map(Into::into));
+            // SAFETY: The caller does not leak `Self`, which owns the moderators; clones are in
+            // handlers, which must not be leaked either.
+            unsafe { Moderator::new(controller, split, usize::from(first), requests) }
+        };
+        Ok(Self {
+            control: make(CONTROL_FIRST, split.control)?,
+            aes: make(AES_FIRST, split.aes)?,
+        })
+    }
+
+    fn of(&self, serves: Serves) -> Option<Moderator<'bound>> {
+        match serves {
+            Serves::Admin => None,
+            Serves::Control(_) => Some(self.control.clone()),
+            Serves::Aes(_) => Some(self.aes.clone()),
+        }
+    }
+}
+
+impl Drop for Moderators<'_> {
+    fn drop(&mut self) {
+        self.control.close();
+        self.aes.close();
+    }
+}
+
 /// The registered handlers of a function.
 ///
-/// Fields are dropped in this order: hints before the interrupts they belong to, handlers before
-/// the vectors they use.
+/// Fields are dropped in this order: interrupts are let through before they go, hints before the
+/// interrupts they belong to, handlers before the vectors they use.
 pub(crate) struct Vectors<'bound> {
+    _moderators: Moderators<'bound>,
     _hints: KVec<AffinityHint<'bound>>,
     _handlers: KVec<Pin<KBox<irq::Registration<'bound, Vector<'bound>>>>>,
 }
@@ -194,6 +252,8 @@ impl<'bound> Vectors<'bound> {
     ) -> Result<Self> {
         let split = Split::new(allocated.len()).ok_or(ENOSPC)?;
         controller.vectors.populate(split);
+        // SAFETY: As for `Self`.
+        let moderators = unsafe { Moderators::new(allocated, controller, split)? };
         // In this order, so that a failure drops the hints first, as `Self` does.
         let mut handlers = KVec::with_capacity(allocated.len(), GFP_KERNEL)?;
         let mut hints = KVec::with_capacity(allocated.len(), GFP_KERNEL)?;
@@ -208,8 +268,10 @@ impl<'bound> Vectors<'bound> {
             let vector = Vector {
                 controller,
                 // CAST: At most 31.
-                serves: split.serves(i as u16),
+                number: i as u16,
                 split,
+                // CAST: At most 31.
+                moderator: moderators.of(Serves::of(i as u16)),
             };
             // SAFETY: The caller does not leak `Self`, which owns the registration.
             let handler = unsafe {
@@ -218,6 +280,7 @@ impl<'bound> Vectors<'bound> {
             handlers.push(KBox::pin_init(handler, GFP_KERNEL)?, GFP_KERNEL)?;
         }
         Ok(Self {
+            _moderators: moderators,
             _hints: hints,
             _handlers: handlers,
         })
@@ -257,13 +320,13 @@ mod tests {
         let split = Split::new(20).ok_or(EINVAL)?;
         for queue in 0..65 {
             let vector = split.control_vector(queue).ok_or(EINVAL)?;
-            assert!(split.serves(vector) == Serves::Control(queue % split.control));
+            assert!(Serves::of(vector) == Serves::Control(queue % split.control));
         }
         for queue in 0..130 {
             let vector = split.aes_vector(queue).ok_or(EINVAL)?;
-            assert!(split.serves(vector) == Serves::Aes(queue % split.aes));
+            assert!(Serves::of(vector) == Serves::Aes(queue % split.aes));
         }
-        assert!(split.serves(0) == Serves::Admin);
+        assert!(Serves::of(0) == Serves::Admin);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! CPUs for interrupts.
+//! CPUs for interrupts, and interrupts that are held back.
 //!
 //! C headers: [`include/linux/interrupt.h`](srctree/include/linux/interrupt.h),
 //! [`include/linux/cpumask.h`](srctree/include/linux/cpumask.h)
@@ -108,5 +108,70 @@ impl Drop for AffinityHint<'_> {
         // SAFETY: Null takes the hint back. The function checks `irq`. An error would mean that the
         // interrupt is gone, and the hint with it.
         unsafe { bindings::__irq_apply_affinity_hint(self.irq, core::ptr::null(), false) };
+    }
+}
+
+/// An interrupt that can be held back.
+///
+/// # Invariants
+///
+/// `irq` is an interrupt of a device that is bound for `'a`.
+pub(crate) struct Line<'a> {
+    irq: u32,
+    _dev: PhantomData<&'a Device<Bound>>,
+}
+
+impl<'a> Line<'a> {
+    /// Names the interrupt of `request`.
+    ///
+    /// Holding it back takes effect at the device at once, not only when the next one arrives.
+    pub(crate) fn new(request: &IrqRequest<'a>) -> Self {
+        let irq = request.irq();
+        // CAST: A small positive constant.
+        // SAFETY: The function checks `irq`. The flag goes with the handler.
+        unsafe { bindings::irq_modify_status(irq, 0, bindings::IRQ_DISABLE_UNLAZY as c_ulong) };
+        // INVARIANT: By the invariants of `IrqRequest`.
+        Self {
+            irq,
+            _dev: PhantomData,
+        }
+    }
+
+    /// Holds the interrupt back until the result is dropped. Callable in any context, also by the
+    /// handler of the interrupt, which may run once more on another CPU.
+    ///
+    /// No interrupt is lost: a device whose vector is masked keeps in its pending bit that there was
+    /// a message, and sends it when the vector is unmasked (PCI Local Bus Specification 3.0,
+    /// 6.8.2.9, for MSI-X). One that was on its way when the vector was masked is kept by the kernel
+    /// and handled then.
+    pub(crate) fn mask(&self) -> Masked<'a> {
+        // SAFETY: The function checks `irq`.
+        unsafe { bindings::disable_irq_nosync(self.irq) };
+        // INVARIANT: By our own, and just disabled.
+        Masked {
+            irq: self.irq,
+            _dev: PhantomData,
+        }
+    }
+}
+
+/// An interrupt that is held back until this is dropped, which may be in any context.
+///
+/// It has to be dropped before the handler of the interrupt is unregistered: the kernel complains
+/// otherwise.
+///
+/// # Invariants
+///
+/// `irq` is an interrupt of a device that is bound for `'a`, and was disabled once for `self`.
+pub(crate) struct Masked<'a> {
+    irq: u32,
+    _dev: PhantomData<&'a Device<Bound>>,
+}
+
+impl Drop for Masked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The function checks `irq`, which by the type invariants was disabled. Message
+        // signalled interrupts have no bus lock, so that this may be done in any context.
+        unsafe { bindings::enable_irq(self.irq) };
     }
 }

@@ -40,6 +40,7 @@ impl<C: Copy, L, Q> Table<C, L, Q> {
                 target,
             };
             self.in_flight += 1;
+            self.rings += 1;
         }
     }
 
@@ -96,7 +97,7 @@ mod tests {
         let mut t = Table::<u32, u32, &str>::new(2)?;
         let c = t.acquire().ok_or(EINVAL)?;
         t.submit_ring(c, now(), 5, 42, "ring");
-        assert_eq!(t.in_flight, 1);
+        assert_eq!((t.in_flight, t.rings()), (1, 1));
         assert_eq!(t.overdue(Instant::now()), 1);
         // Nobody but the device ends it, and it is no caller's that waits.
         assert!(t.take(c).is_none());
@@ -105,7 +106,7 @@ mod tests {
         t.release(c);
         assert!(t.finish(c, Outcome::Completed(7)) == Notify::Ring("ring"));
         assert!(t.finish(c, Outcome::Completed(8)) == Notify::Stale);
-        assert_eq!(t.in_flight, 0);
+        assert_eq!((t.in_flight, t.rings()), (0, 0));
         // The slot stays until the submitter's task has seen to it.
         assert_eq!(t.available(), 1);
         assert!(t.take_leftover().is_none());
