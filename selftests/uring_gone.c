@@ -157,10 +157,15 @@ static bool wait_for_node(bool exists)
 	return false;
 }
 
+/*
+ * By another process; every second time by the submitter itself, who cannot take
+ * what completes meanwhile.
+ */
 TEST_F(uring_gone, unbind)
 {
 	static const int allowed[] = { -ENODEV, -EAGAIN, 0 };
-	int fd;
+	int fd, status;
+	pid_t child;
 
 	if (access(HSM_DRIVER "/unbind", W_OK))
 		SKIP(return, "cannot write to " HSM_DRIVER "/unbind");
@@ -170,11 +175,22 @@ TEST_F(uring_gone, unbind)
 		ASSERT_EQ(0, hsm_provision(fd, &self->part));
 		ASSERT_EQ(0, flight_prepare(&self->flight, fd, variant->flags));
 		ASSERT_EQ(0, flight_start(&self->flight, fd));
-		ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/unbind", address));
+		child = round % 2 ? 0 : fork();
+		ASSERT_LE(0, child);
+		if (!child) {
+			status = hsm_write_file(HSM_DRIVER "/unbind", address);
+			if (!(round % 2))
+				_exit(-status);
+			ASSERT_EQ(0, status);
+		}
 		EXPECT_NO_COMPLAINT(flight_land(&self->flight, allowed,
 						PATIENCE));
 		TH_LOG("%d of %d commands failed", self->flight.failed,
 		       FLIGHT_COMMANDS);
+		if (child) {
+			ASSERT_EQ(child, waitpid(child, &status, 0));
+			ASSERT_EQ(0, status);
+		}
 		io_uring_queue_exit(&self->flight.ring);
 		close(fd);
 		close(self->fd);
