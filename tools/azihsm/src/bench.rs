@@ -9,10 +9,12 @@ mod counters;
 mod ioctls;
 mod load;
 mod plot;
+mod ratios;
 mod rings;
 mod sample;
 
 use std::io::Write;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -24,7 +26,7 @@ use crate::hsm::Hsm;
 use counters::{Counters, Snapshot};
 use load::Keys;
 use load::Op;
-pub use load::{ALL, Load, parse};
+pub use load::{ALL, Load, QUICK, parse};
 pub use plot::draw;
 use rings::Way;
 use sample::{Percentiles, Samples};
@@ -81,6 +83,10 @@ pub struct Measurement {
     pub latency_us: Percentiles,
     /// Processor time of the process for each command, in microseconds.
     pub cpu_us: f64,
+    /// Time that the device took for each command, from fetch to completion, in microseconds: no more than the rest of
+    /// the latency is the driver's and the transport's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_us: Option<f64>,
     /// Guest instructions executed in the driver for each command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<f64>,
@@ -90,9 +96,13 @@ pub struct Measurement {
     /// Writes to completion queue doorbells for each command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cq_doorbells: Option<f64>,
-    /// Interrupts for each command.
+    /// Interrupts of the device that the guest handled for each command.
+    pub interrupts: f64,
+    /// Interrupts of the processors' timers for each command, those of the kernel included.
+    pub timer_interrupts: f64,
+    /// Interrupt messages that the device sent for each command, masked or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interrupts: Option<f64>,
+    pub messages: Option<f64>,
     /// Functions of the driver with the instructions executed in them for each command, most first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profile: Vec<(String, f64)>,
@@ -101,6 +111,8 @@ pub struct Measurement {
 /// All measurements of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
+    /// Processors of the machine.
+    pub processors: usize,
     /// The measurements, in the order they were made.
     pub measurements: Vec<Measurement>,
 }
@@ -130,19 +142,21 @@ fn measure(
         out,
     };
     writeln!(bench.out, "{}", Measurement::heading())?;
-    bench.one("ceiling", Door::BadIoctl, 1, || {
-        bad_ioctls(device, options.commands)
+    let small = options.commands;
+    bench.one("ceiling", Door::BadIoctl, 1, small, |commands| {
+        bad_ioctls(device, commands)
     })?;
     for &depth in &options.depths {
-        bench.one("ceiling", Door::UringNop, depth, || {
-            rings::run_nops(depth, options.commands)
+        bench.one("ceiling", Door::UringNop, depth, small, |commands| {
+            rings::run_nops(depth, commands)
         })?;
     }
     for load in &options.loads {
         let commands = load.commands(options.commands);
         for &threads in &options.threads {
             let hsm: &dyn Hsm = device;
-            bench.one(&load.to_string(), Door::Ioctl, threads, || {
+            let name = load.to_string();
+            bench.one(&name, Door::Ioctl, threads, commands, |commands| {
                 ioctls::run(hsm, &keys, *load, threads, commands)
             })?;
         }
@@ -155,15 +169,20 @@ fn measure(
                 continue;
             }
             for &depth in &options.depths {
-                bench.one(&load.to_string(), door, depth, || {
+                bench.one(&load.to_string(), door, depth, commands, |commands| {
                     rings::run(device, &keys, *load, depth, way, commands)
                 })?;
             }
         }
     }
-    Ok(Report {
+    let report = Report {
+        processors: thread::available_parallelism().map_or(1, usize::from),
         measurements: bench.measurements,
-    })
+    };
+    for ratio in ratios::all(&report) {
+        writeln!(bench.out, "{ratio}")?;
+    }
+    Ok(report)
 }
 
 fn bad_ioctls(device: &Device, commands: u64) -> Result<(Duration, Samples)> {
@@ -191,14 +210,15 @@ impl Bench<'_> {
         load: &str,
         door: Door,
         depth: usize,
-        run: impl Fn() -> Result<(Duration, Samples)>,
+        commands: u64,
+        run: impl Fn(u64) -> Result<(Duration, Samples)>,
     ) -> Result<()> {
         // What happens only the first time is not what is to be measured.
-        run()?;
+        run(commands / 4 + 1)?;
         let profile = self.profile_now()?;
-        let before = self.counters.read()?;
-        let (time, samples) = run()?;
-        let after = self.counters.read()?;
+        let before = self.counters.before()?;
+        let (time, samples) = run(commands)?;
+        let after = self.counters.after()?;
         let mut measurement = Measurement::new(load, door, depth, time, samples, &before, &after);
         let commands = measurement.commands as f64;
         measurement.profile = difference(&profile, self.profile_now()?, commands);
@@ -252,6 +272,7 @@ impl Measurement {
     ) -> Self {
         let commands = samples.len().max(1) as f64;
         let each = |after: u64, before: u64| after.saturating_sub(before) as f64 / commands;
+        let (used, unused) = (after.usage.interrupts, before.usage.interrupts);
         let devices = after.device.zip(before.device);
         Self {
             load: load.to_owned(),
@@ -261,21 +282,26 @@ impl Measurement {
             seconds: time.as_secs_f64(),
             per_second: commands / time.as_secs_f64(),
             latency_us: samples.percentiles(),
-            cpu_us: (after.cpu - before.cpu).as_secs_f64() * 1e6 / commands,
+            cpu_us: (after.usage.cpu - before.usage.cpu).as_secs_f64() * 1e6 / commands,
             instructions: after
                 .instructions
                 .zip(before.instructions)
                 .map(|(a, b)| each(a, b)),
+            device_us: devices
+                .map(|(a, b)| each(a.service_ns(), b.service_ns()) / 1000.0)
+                .filter(|us| *us > 0.0),
             sq_doorbells: devices.map(|(a, b)| each(a.doorbell_writes_sq, b.doorbell_writes_sq)),
             cq_doorbells: devices.map(|(a, b)| each(a.doorbell_writes_cq, b.doorbell_writes_cq)),
-            interrupts: devices.map(|(a, b)| each(a.interrupts, b.interrupts)),
+            interrupts: each(used.device, unused.device),
+            timer_interrupts: each(used.timer, unused.timer),
+            messages: devices.map(|(a, b)| each(a.interrupts, b.interrupts)),
             profile: Vec::new(),
         }
     }
 
     fn heading() -> String {
         format!(
-            "{:<12} {:<12} {:>5} {:>10} {:>9} {:>9} {:>9} {:>8} {:>7} {:>6} {:>6} {:>6}",
+            "{:<12} {:<12} {:>5} {:>10} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>6} {:>6} {:>6} {:>6} {:>6}",
             "load",
             "door",
             "depth",
@@ -284,10 +310,13 @@ impl Measurement {
             "p99 us",
             "p99.9 us",
             "CPU us",
+            "dev. us",
             "instr.",
             "SQ db",
             "CQ db",
-            "irqs"
+            "msgs",
+            "irqs",
+            "timer"
         )
     }
 }
@@ -299,7 +328,7 @@ impl std::fmt::Display for Measurement {
         };
         write!(
             f,
-            "{:<12} {:<12} {:>5} {:>10.0} {:>9.1} {:>9.1} {:>9.1} {:>8.1} {:>7} {:>6} {:>6} {:>6}",
+            "{:<12} {:<12} {:>5} {:>10.0} {:>9.1} {:>9.1} {:>9.1} {:>8.1} {:>8} {:>7} {:>6} {:>6} {:>6} {:>6.3} {:>6.3}",
             self.load,
             self.door.name(),
             self.depth,
@@ -308,15 +337,23 @@ impl std::fmt::Display for Measurement {
             self.latency_us.p99,
             self.latency_us.p99_9,
             self.cpu_us,
+            counted(self.device_us, 1),
             counted(self.instructions, 0),
             counted(self.sq_doorbells, 3),
             counted(self.cq_doorbells, 3),
-            counted(self.interrupts, 3)
+            counted(self.messages, 3),
+            self.interrupts,
+            self.timer_interrupts
         )
     }
 }
 
 impl Door {
+    /// Returns whether commands get to the driver through io_uring.
+    pub fn is_ring(self) -> bool {
+        matches!(self, Self::Uring | Self::UringFixed | Self::UringIopoll)
+    }
+
     /// Returns the name, as it is in the report.
     pub fn name(self) -> &'static str {
         match self {
@@ -358,6 +395,8 @@ mod tests {
             Some(counters::Device {
                 doorbell_writes_sq: n,
                 doorbell_writes_cq: 2 * n,
+                service_ns_cp: 1000 * n,
+                service_ns_fp: 5000 * n,
                 interrupts: n,
             })
         };
@@ -365,7 +404,13 @@ mod tests {
         let after = Snapshot {
             device: device(2),
             instructions: Some(4000),
-            cpu: Duration::from_micros(40),
+            usage: counters::Usage {
+                interrupts: counters::Interrupts {
+                    device: 4,
+                    timer: 2,
+                },
+                cpu: Duration::from_micros(40),
+            },
         };
         let measure = |before: &Snapshot, samples| {
             let second = Duration::from_secs(1);
@@ -386,5 +431,7 @@ mod tests {
             (with.sq_doorbells, with.cq_doorbells),
             (Some(0.5), Some(1.0))
         );
+        assert_eq!((with.interrupts, with.timer_interrupts), (1.0, 0.5));
+        assert_eq!((with.messages, with.device_us), (Some(0.5), Some(3.0)));
     }
 }

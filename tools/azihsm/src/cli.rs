@@ -69,7 +69,8 @@ enum Command {
     /// commands per second, latency, processor time; and, if the environment offers it (AZIHSM_EMULATOR,
     /// AZIHSM_COUNTER), doorbell writes, interrupts and instructions executed in the driver, for each command.
     #[command(
-        after_help = "Examples:\n  azihsm bench\n  azihsm bench --load gcm-4KiB --threads 1,4 --json\n  \
+        after_help = "Examples:\n  azihsm bench\n  azihsm bench --full --json > report.json\n  \
+        azihsm bench --load gcm-4KiB --threads 1,4 --depth 64\n  \
         azihsm bench --draw report.json > report.svg"
     )]
     Bench(BenchArgs),
@@ -146,24 +147,25 @@ struct DemoArgs {
 struct BenchArgs {
     #[command(flatten)]
     device: DeviceArg,
-    /// What to repeat [default: everything]
+    /// Measure everything there is, not only what tells most in a short time
+    #[arg(long)]
+    full: bool,
+    /// What to repeat [default: control, gcm-4KiB, gcm-1MiB; with --full everything]
     #[arg(long, value_name = "LOAD", value_delimiter = ',', value_parser = bench::parse)]
     load: Vec<bench::Load>,
-    /// Numbers of threads that issue ioctls
+    /// Numbers of threads that issue ioctls [default: 1,4,16; with --full 1,2,4,8,16]
     #[arg(
         long,
         value_name = "N",
         value_delimiter = ',',
-        default_value = "1,2,4,8,16",
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     threads: Vec<u16>,
-    /// Numbers of commands that io_uring has under way, from one thread
+    /// Numbers of commands that io_uring has under way, from one thread [default: 1,64; with --full 1,4,16,64,256]
     #[arg(
         long,
         value_name = "N",
         value_delimiter = ',',
-        default_value = "1,4,16,64,256",
         value_parser = clap::value_parser!(u16).range(1..=1024)
     )]
     depth: Vec<u16>,
@@ -217,14 +219,23 @@ impl BenchArgs {
             return Ok(write!(out, "{}", bench::draw(&report))?);
         }
         let device = open::open(self.device.device.as_deref())?;
+        let (loads, threads, depths): (&[bench::Load], &[u16], &[u16]) = if self.full {
+            (&bench::ALL, &[1, 2, 4, 8, 16], &[1, 4, 16, 64, 256])
+        } else {
+            (&bench::QUICK, &[1, 4, 16], &[1, 64])
+        };
+        let sizes = |given: Vec<u16>, default: &[u16]| -> Vec<usize> {
+            let chosen = if given.is_empty() { default } else { &given };
+            chosen.iter().copied().map(usize::from).collect()
+        };
         let options = bench::Options {
             loads: if self.load.is_empty() {
-                bench::ALL.to_vec()
+                loads.to_vec()
             } else {
                 self.load
             },
-            threads: self.threads.into_iter().map(usize::from).collect(),
-            depths: self.depth.into_iter().map(usize::from).collect(),
+            threads: sizes(self.threads, threads),
+            depths: sizes(self.depth, depths),
             commands: u64::from(self.commands),
             profile: self.profile,
         };

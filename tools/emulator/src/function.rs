@@ -332,7 +332,8 @@ impl Function {
             Class::Cp => config.service_time,
             Class::Fp => config.fp_service_time,
         };
-        let due = Instant::now() + service_time;
+        let began = Instant::now();
+        let due = began + service_time;
         stats.dma_bytes_read.add(sq.class().sqe_size() as u64);
         let (commands, failed, cqe) = match sq.class() {
             Class::Admin => (
@@ -358,6 +359,12 @@ impl Function {
         let left = due.saturating_duration_since(Instant::now());
         if left > Duration::ZERO {
             thread::sleep(left);
+        }
+        let served = began.elapsed().as_nanos() as u64;
+        match sq.class() {
+            Class::Admin => {}
+            Class::Cp => stats.service_ns_cp.add(served),
+            Class::Fp => stats.service_ns_fp.add(served),
         }
         hooks::complete(self, sq, entry, cqe);
     }

@@ -82,6 +82,8 @@ counters! {
     failed_admin,
     failed_cp,
     failed_fp,
+    service_ns_cp,
+    service_ns_fp,
     doorbell_writes_sq,
     doorbell_writes_cq,
     interrupts,

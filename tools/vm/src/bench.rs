@@ -17,8 +17,9 @@ use crate::guest::{End, Guest, Limits, Listener, MARK};
 use crate::job::{Device, Job, quote};
 use crate::layout::{Kernel, Layout};
 
-/// Parameters of the module: some queues are for rings that poll.
-const MODULE: [&str; 1] = ["poll_queues=2"];
+/// Parameters of the module: half of the eight fast-path queues are for rings that poll, and either half has slots for
+/// the deepest ring that is measured.
+const MODULE: [&str; 2] = ["poll_queues=4", "num_aes_slots=72"];
 
 /// Arguments of `bench`.
 #[derive(Args)]

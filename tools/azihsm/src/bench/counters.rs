@@ -77,8 +77,54 @@ pub struct Device {
     pub doorbell_writes_sq: u64,
     /// Writes to doorbells of completion queues.
     pub doorbell_writes_cq: u64,
-    /// Interrupt messages sent.
+    /// Nanoseconds that control commands took from fetch to completion, summed up.
+    pub service_ns_cp: u64,
+    /// The same for fast-path commands.
+    pub service_ns_fp: u64,
+    /// Interrupt messages sent. Some of them find their vector masked, of which the emulator is not told, and are kept
+    /// back until it is unmasked, all of them as one.
     pub interrupts: u64,
+}
+
+impl Device {
+    /// Returns the nanoseconds that commands took in the device.
+    pub fn service_ns(&self) -> u64 {
+        self.service_ns_cp + self.service_ns_fp
+    }
+}
+
+/// Interrupts that the guest has handled so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interrupts {
+    /// Those of HSMs.
+    pub device: u64,
+    /// Those of the processors' timers: the driver looks for completions from a timer instead of an interrupt for each,
+    /// when there are many. The kernel's own are among them, some hundred in a second.
+    pub timer: u64,
+}
+
+impl Interrupts {
+    fn read() -> Result<Self> {
+        let table =
+            fs::read_to_string("/proc/interrupts").context("cannot read /proc/interrupts")?;
+        Ok(Self::parse(&table))
+    }
+
+    fn parse(table: &str) -> Self {
+        let sum = |line: &str| -> u64 {
+            let counts = line.split_whitespace().skip(1);
+            counts.map_while(|word| word.parse::<u64>().ok()).sum()
+        };
+        let mut all = Self::default();
+        for line in table.lines() {
+            if line.contains(" azihsm-") {
+                all.device += sum(line);
+            } else if line.trim_start().starts_with("LOC:") {
+                all.timer += sum(line);
+            }
+        }
+        all
+    }
 }
 
 /// All counters at one moment.
@@ -88,8 +134,26 @@ pub struct Snapshot {
     pub device: Option<Device>,
     /// Instructions executed in the driver.
     pub instructions: Option<u64>,
+    /// What reading the others changes.
+    pub usage: Usage,
+}
+
+/// What the guest has used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Interrupts.
+    pub interrupts: Interrupts,
     /// Processor time of this process, in user space and in the kernel.
     pub cpu: Duration,
+}
+
+impl Usage {
+    fn read() -> Result<Self> {
+        Ok(Self {
+            interrupts: Interrupts::read()?,
+            cpu: cpu_time()?,
+        })
+    }
 }
 
 /// The sources of counters.
@@ -140,8 +204,25 @@ impl Counters {
         })
     }
 
-    /// Reads all counters.
-    pub fn read(&mut self) -> Result<Snapshot> {
+    /// Reads all counters before something is measured.
+    pub fn before(&mut self) -> Result<Snapshot> {
+        let snapshot = self.read()?;
+        Ok(Snapshot {
+            usage: Usage::read()?,
+            ..snapshot
+        })
+    }
+
+    /// Reads all counters after something was measured.
+    pub fn after(&mut self) -> Result<Snapshot> {
+        let usage = Usage::read()?;
+        Ok(Snapshot {
+            usage,
+            ..self.read()?
+        })
+    }
+
+    fn read(&mut self) -> Result<Snapshot> {
         let device = match &mut self.emulator {
             Some(channel) => {
                 let answer = channel.ask(r#"{"cmd":"stats"}"#)?;
@@ -159,7 +240,7 @@ impl Counters {
         Ok(Snapshot {
             device,
             instructions,
-            cpu: cpu_time()?,
+            usage: Usage::default(),
         })
     }
 
@@ -225,6 +306,19 @@ mod tests {
         assert_eq!(module.to, 0xffff_ffff_c011_0000);
         assert!(Module::parse("azihsm 65536 1 - Live 0x0000000000000000\n").is_none());
         assert!(Module::parse("").is_none());
+    }
+
+    #[test]
+    fn interrupts_are_summed_up() {
+        let table = "            CPU0       CPU1\n  24:          3         40  PCI-MSIX-0000:01:00.0   0-edge      \
+                     azihsm-admin\n  40:          0        100  PCI-MSIX-0000:01:00.0  16-edge      azihsm-fp16\n  \
+                     41:          9          9  PCI-MSIX-0000:00:1f.2   0-edge      ahci\n LOC:       1000       2000   \
+                     Local timer interrupts\n";
+        let expected = Interrupts {
+            device: 143,
+            timer: 3000,
+        };
+        assert_eq!(Interrupts::parse(table), expected);
     }
 
     #[test]

@@ -143,6 +143,9 @@ impl std::fmt::Display for Size {
     }
 }
 
+/// The loads of a short bench: one of each kind of way that data takes.
+pub const QUICK: [Load; 3] = [ALL[0], gcm(4 << 10), gcm(1 << 20)];
+
 /// The loads of a whole bench.
 pub const ALL: [Load; 7] = [
     Load {
