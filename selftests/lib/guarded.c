@@ -8,14 +8,51 @@
 #include "guarded.h"
 
 #define PAGE	4096UL
+/*
+ * Small buffers have maps of this length, which are kept for the next buffers
+ * of the thread: to make one, and to take it away from the other threads, takes
+ * longer than to fill it.
+ */
+#define SMALL	(4 * PAGE)
+
+static __thread __u8 *kept[2];
+
+static __u8 *take_kept(void)
+{
+	for (unsigned int i = 0; i < 2; i++) {
+		__u8 *map = kept[i];
+
+		kept[i] = NULL;
+		if (map)
+			return map;
+	}
+	return NULL;
+}
+
+static bool keep(__u8 *map)
+{
+	for (unsigned int i = 0; i < 2; i++) {
+		if (!kept[i]) {
+			kept[i] = map;
+			return true;
+		}
+	}
+	return false;
+}
 
 bool guarded_alloc(struct guarded *g, size_t len, size_t offset)
 {
 	/* A page of guard on each side, at least. */
 	g->len = len;
 	g->map_len = (PAGE + offset + len + PAGE - 1) / PAGE * PAGE + PAGE;
-	g->map = mmap(NULL, g->map_len, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	g->map = NULL;
+	if (g->map_len <= SMALL) {
+		g->map_len = SMALL;
+		g->map = take_kept();
+	}
+	if (!g->map)
+		g->map = mmap(NULL, g->map_len, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (g->map == MAP_FAILED)
 		return false;
 	g->p = g->map + PAGE + offset;
@@ -25,7 +62,10 @@ bool guarded_alloc(struct guarded *g, size_t len, size_t offset)
 
 void guarded_free(struct guarded *g)
 {
-	munmap(g->map, g->map_len);
+	if (g->map == MAP_FAILED)
+		return;
+	if (g->map_len != SMALL || !keep(g->map))
+		munmap(g->map, g->map_len);
 }
 
 bool all_bytes(const void *p, __u8 value, size_t len)
