@@ -14,6 +14,8 @@ MO ?= $(CURDIR)/build/module$(KERNEL:%=$(if $(filter-out stock,$(KERNEL)),-%))
 # The guest tests to run with `make test`, and the run of tools/vm/runs.toml.
 T ?=
 RUN ?= guest
+# How many guests run at once in `make check`; the number of processors and one more if it is empty.
+JOBS ?=
 # Arguments of `azihsm bench`, and of the emulator meanwhile.
 BENCH ?=
 EMULATOR ?=
@@ -66,13 +68,13 @@ demo: env
 vm: env$(if $(filter debug,$(KERNEL)),-debug)
 	$(Q)$(runner) shell --kernel $(KERNEL)
 
-## check: run every test and lint, with one summary at the end (T="SUITE.." some)
+## check: run every test and lint, with one summary at the end (T="SUITE.." some, JOBS=N at once)
 check: env-debug
-	$(Q)$(runner) check $(T)
+	$(Q)$(runner) check $(JOBS:%=--jobs %) $(T)
 
 ## check-debug: all guest tests in a kernel that checks memory, locks, contexts and DMA
 check-debug: env-debug
-	$(Q)$(runner) check-debug $(T)
+	$(Q)$(runner) check-debug $(JOBS:%=--jobs %) $(T)
 
 ## chaos: load under random faults, in the debug kernel (SEEDS=A..B RATE=R COMMANDS=N FAULTS=FILE)
 chaos: env-debug

@@ -147,6 +147,17 @@ pub fn selftests(layout: &Layout) -> Result<Vec<String>> {
         layout.log("selftests"),
     )?)?;
 
+    let names = test_names(layout)?;
+    for name in &names {
+        if !installed.join(name).exists() {
+            bail!("the guest test `{name}` is listed but `make -C selftests install` left it out");
+        }
+    }
+    Ok(names)
+}
+
+/// The names of the guest tests.
+pub fn test_names(layout: &Layout) -> Result<Vec<String>> {
     let output = selftests_make(layout)
         .arg("list")
         .output()
@@ -157,16 +168,10 @@ pub fn selftests(layout: &Layout) -> Result<Vec<String>> {
             String::from_utf8_lossy(&output.stderr).trim_end()
         );
     }
-    let names: Vec<String> = String::from_utf8_lossy(&output.stdout)
+    Ok(String::from_utf8_lossy(&output.stdout)
         .split_whitespace()
         .map(str::to_owned)
-        .collect();
-    for name in &names {
-        if !installed.join(name).exists() {
-            bail!("the guest test `{name}` is listed but `make -C selftests install` left it out");
-        }
-    }
-    Ok(names)
+        .collect())
 }
 
 /// A cargo command in the workspace.

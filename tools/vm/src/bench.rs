@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::artifacts;
-use crate::commands::{complain, exit_if_interrupted, guest_files};
+use crate::commands::{complain, guest_files};
 use crate::emulator::Setup;
 use crate::guest::{End, Guest, Limits, Listener, MARK};
 use crate::job::{Device, Job, quote};
@@ -75,7 +75,6 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode> {
         }),
     }
     .run(&mut table)?;
-    exit_if_interrupted(&outcome);
 
     let mut good = table.status == Some(0);
     if !good && outcome.end == End::Complete {

@@ -14,7 +14,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::artifacts;
-use crate::commands::{exit_if_interrupted, guest_files, verdicts};
+use crate::commands::{guest_files, verdicts};
 use crate::emulator::Setup;
 use crate::guest::{Guest, Limits};
 use crate::job::{Device, Job};
@@ -244,7 +244,6 @@ impl Load {
             }),
         }
         .run(&mut programs)?;
-        exit_if_interrupted(&outcome);
 
         let mut result = Outcome {
             faults: parse_log(&fs::read_to_string(&log).unwrap_or_default())?,

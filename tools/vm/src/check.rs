@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! `make check`: everything, cheap things first, one summary at the end.
+//! `make check`: everything, one summary at the end.
 
+use std::num::NonZero;
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
+use std::thread;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use clap::Args;
 
-use crate::artifacts::{self, cargo};
+use crate::artifacts::cargo;
+use crate::boot::Boot;
+use crate::build::{Built, lines};
 use crate::checkers;
-use crate::commands::run_tests;
+use crate::child::{Interrupted, Interrupts};
 use crate::interruption;
-use crate::layout::{Kernel, Layout};
+use crate::layout::Layout;
 use crate::lints;
 use crate::report::{Report, Suite};
 use crate::runs::{self, Run, Verb};
+use crate::schedule::{self, Beside, Task};
 use crate::step;
 use crate::tap;
 
@@ -23,41 +29,60 @@ use crate::tap;
 pub struct CheckArgs {
     /// Only these suites; all if none is given.
     suites: Vec<String>,
+    /// How many guests run at once; the number of processors and one more if it is not given.
+    #[arg(long)]
+    jobs: Option<NonZero<usize>>,
+    /// Use what is built.
+    #[arg(long, hide = true)]
+    built: bool,
 }
 
 /// Runs every lint and test. What fails does not keep the rest from being run.
 pub fn check(args: &CheckArgs) -> Result<ExitCode> {
-    let mut work = Work::new(Verb::Check, &["lint", "cargo", "interruptions"], args)?;
-    work.suite("lint", lints::run);
-    work.suite("cargo", cargo_test);
-    work.guest_runs();
-    work.suite("interruptions", interruption::run);
-    Ok(work.report.finish())
+    let work = Work::new(
+        Verb::Check,
+        &[
+            ("lint", Beside::Anything, lints::run),
+            ("cargo", Beside::Anything, cargo_test),
+            ("interruptions", Beside::Others, interruption::run),
+        ],
+        args,
+    )?;
+    work.run()
 }
 
 /// Runs all tests in the debug kernel, after its checkers have shown that they are alive.
 pub fn check_debug(args: &CheckArgs) -> Result<ExitCode> {
-    let mut work = Work::new(Verb::CheckDebug, &["checkers"], args)?;
-    work.suite("checkers", checkers::run);
-    work.guest_runs();
-    Ok(work.report.finish())
+    let checkers = ("checkers", Beside::Others, checkers::run as Suites);
+    Work::new(Verb::CheckDebug, &[checkers], args)?.run()
 }
 
-/// The suites of a verb that were asked for, and what came of them.
+/// Runs one of the suites that are no guest runs.
+type Suites = fn(&Layout) -> Result<Suite>;
+
+/// The suites of a verb that were asked for.
 struct Work {
     layout: Layout,
-    chosen: Vec<String>,
+    others: Vec<(&'static str, Beside, Suites)>,
     runs: Vec<Run>,
-    report: Report,
+    /// How many suites may run at once.
+    places: usize,
+    /// Whether everything is built.
+    built: bool,
 }
 
 impl Work {
-    fn new(verb: Verb, suites: &[&str], args: &CheckArgs) -> Result<Self> {
+    fn new(
+        verb: Verb,
+        others: &[(&'static str, Beside, Suites)],
+        args: &CheckArgs,
+    ) -> Result<Self> {
         let layout = Layout::find()?;
         let mut runs = runs::table(&layout)?;
         runs.retain(|run| run.verb == verb);
+        let mut others = others.to_vec();
         let known = runs.iter().map(|run| run.name.as_str());
-        let known: Vec<&str> = suites.iter().copied().chain(known).collect();
+        let known: Vec<&str> = others.iter().map(|other| other.0).chain(known).collect();
         for name in &args.suites {
             ensure!(
                 known.contains(&name.as_str()),
@@ -65,90 +90,108 @@ impl Work {
                 known.join(" ")
             );
         }
-        let mut work = Self {
+        let wanted =
+            |name: &str| args.suites.is_empty() || args.suites.iter().any(|suite| suite == name);
+        others.retain(|(name, ..)| wanted(name));
+        runs.retain(|run| wanted(&run.name));
+        // Guests wait most of the time.
+        let usual = thread::available_parallelism()?.saturating_add(1);
+        Ok(Self {
             layout,
-            chosen: args.suites.clone(),
-            runs: Vec::new(),
-            report: Report::default(),
-        };
-        runs.retain(|run| work.wants(&run.name));
-        work.runs = runs;
-        Ok(work)
+            others,
+            runs,
+            places: args.jobs.unwrap_or(usual).get(),
+            built: args.built,
+        })
     }
 
-    fn wants(&self, name: &str) -> bool {
-        self.chosen.is_empty() || self.chosen.iter().any(|chosen| chosen == name)
-    }
+    /// Builds what the guests need, and runs the suites.
+    fn run(&self) -> Result<ExitCode> {
+        let interrupts = Interrupts::hold()?;
+        let mut report = Report::default();
+        if self.places > 1 {
+            step::beside_others();
+        }
+        let mut built = Built::default();
+        // The demo that is interrupted needs the programs as well.
+        let demo = self
+            .others
+            .iter()
+            .any(|(name, ..)| *name == "interruptions");
+        if self.built {
+            built = Built::found(&self.layout)?;
+        } else if !self.runs.is_empty() || demo {
+            let suite;
+            (built, suite) = Built::build(&self.layout, &self.runs, self.places > 1)?;
+            report.add(suite);
+        }
+        interrupts.check()?;
 
-    fn suite(&mut self, name: &str, run: impl FnOnce(&Layout) -> Result<Suite>) {
-        if self.wants(name) {
-            self.report.add(guarded(name, || run(&self.layout)));
+        let mut tasks = Vec::new();
+        for (name, beside, run) in &self.others {
+            let work = move || guarded(name, || run(&self.layout));
+            tasks.push(Task {
+                // Alone it is done in its turn.
+                beside: if self.places > 1 {
+                    *beside
+                } else {
+                    Beside::Others
+                },
+                usual: u64::MAX,
+                work: Box::new(work),
+            });
         }
-    }
-
-    /// Builds what the guest needs and boots it for each run.
-    fn guest_runs(&mut self) {
-        if self.runs.is_empty() {
-            return;
-        }
-        let layout = &self.layout;
-        let mut build = Suite::new("build");
-        let mut part = |name: &str, result: Result<()>| {
-            let complaints = result.err().map(|error| lines(&error)).unwrap_or_default();
-            let good = complaints.is_empty();
-            build.check(name, complaints);
-            good
-        };
-        let mut built = Vec::new();
-        for (name, kernel) in [("module", Kernel::Stock), ("debug module", Kernel::Debug)] {
-            let needed = self.runs.iter().any(|run| run.kernel_image == kernel);
-            if needed && part(name, artifacts::module(layout, kernel)) {
-                built.push(kernel);
-            }
-        }
-        let mut shims = Vec::new();
-        for (name, kernel) in [
-            ("SR-IOV shim", Kernel::Stock),
-            ("debug SR-IOV shim", Kernel::Debug),
-        ] {
-            let needed = |run: &Run| run.vfs > 0 && run.kernel_image == kernel;
-            if self.runs.iter().any(needed) && part(name, artifacts::sriov_shim(layout, kernel)) {
-                shims.push(kernel);
-            }
-        }
-        let mut ready = part("programs", artifacts::programs(layout));
-        let mut tests = Vec::new();
-        ready &= part(
-            "guest tests",
-            artifacts::selftests(layout).map(|names| tests = names),
-        );
-        self.report.add(build);
-
         for run in &self.runs {
-            self.report.add(guarded(&run.name, || {
-                ensure!(
-                    ready
-                        && built.contains(&run.kernel_image)
-                        && (run.vfs == 0 || shims.contains(&run.kernel_image)),
-                    "not run: something that it needs did not build"
-                );
-                run_tests(layout, run, &tests)
-            }));
+            let built = &built;
+            tasks.push(Task {
+                beside: if run.alone {
+                    Beside::Nothing
+                } else {
+                    Beside::Others
+                },
+                usual: run.usual,
+                work: Box::new(move || guarded(&run.name, || self.boot(run, built))),
+            });
         }
+        let (all, mut done) = (tasks.len(), 0);
+        let suites = schedule::run(tasks, self.places, |suite| {
+            suite.show_failures();
+            done += 1;
+            println!(
+                "  DONE    {}: {}, {done} of {all}",
+                suite.name,
+                suite.told()
+            );
+        })?;
+        report.extend(suites);
+        Ok(report.finish())
+    }
+
+    fn boot(&self, run: &Run, built: &Built) -> Result<Suite> {
+        let shared = built.shared(run)?;
+        Boot {
+            layout: &self.layout,
+            run,
+            tests: &built.tests,
+            shared,
+            beside_others: self.places > 1,
+        }
+        .run()
     }
 }
 
-/// A suite that could not be run is one failure.
-fn guarded(name: &str, run: impl FnOnce() -> Result<Suite>) -> Suite {
+/// A suite that could not be run is one failure. The only error is that a signal came.
+fn guarded(name: &str, run: impl FnOnce() -> Result<Suite>) -> Result<Suite> {
     let mut failed = Suite::new(name);
-    run().unwrap_or_else(|error| {
-        failed.check("could be run", lines(&error));
-        failed
-    })
-}
-
-fn lines(error: &anyhow::Error) -> Vec<String> {
-    format!("{error:#}").lines().map(str::to_owned).collect()
+    let result = panic::catch_unwind(AssertUnwindSafe(run));
+    match result.unwrap_or_else(|_| Err(anyhow!("the runner failed: see above"))) {
+        Ok(suite) => Ok(suite),
+        Err(error) if error.is::<Interrupted>() => Err(error),
+        Err(error) => {
+            failed.check("could be run", lines(&error));
+            Ok(failed)
+        }
+    }
 }
 
 fn cargo_test(layout: &Layout) -> Result<Suite> {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::artifacts;
-use crate::commands::exit_if_interrupted;
 use crate::guest::{End, Guest, Limits};
 use crate::initramfs::Initramfs;
 use crate::job::Job;
@@ -40,7 +39,8 @@ pub fn run(layout: &Layout) -> Result<Suite> {
     {
         job.command(&format!("make_fault {name}"));
     }
-    let mut initramfs = Initramfs::begin(layout, &dir, job.text())?;
+    let mut initramfs = Initramfs::begin(layout, &dir)?;
+    initramfs.text(job.text(), "job")?;
     initramfs.file(&layout.faults_module(), "lib/azihsm_faults.ko", 0o644)?;
     let initramfs = initramfs.pack()?;
     println!(
@@ -67,7 +67,6 @@ pub fn run(layout: &Layout) -> Result<Suite> {
         }),
     }
     .run(&mut programs)?;
-    exit_if_interrupted(&outcome);
 
     let mut end = Vec::new();
     if let End::Failed(why) = &outcome.end {

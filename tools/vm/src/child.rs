@@ -2,15 +2,16 @@
 
 //! Child processes that never outlive the runner.
 
+use std::error::Error;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use std::{fmt, io, thread};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -118,36 +119,83 @@ pub fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// SIGINT, SIGTERM and SIGHUP: they end the runner at once, except while a guest runs, when they
-/// are noted so that the run can be taken down in order.
-pub struct Interrupts {
-    noted: Arc<AtomicBool>,
-    at_once: Arc<AtomicBool>,
+/// The error of what was not done because a signal asked the runner to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted")
+    }
 }
+
+impl Error for Interrupted {}
+
+/// SIGINT, SIGTERM and SIGHUP: they end the runner at once, except while somebody holds them, when
+/// they are noted so that what runs can be taken down in order.
+pub struct Interrupts(());
+
+/// What the handlers of the signals use.
+struct Signals {
+    /// One came while they were held.
+    noted: Arc<AtomicBool>,
+    /// Nobody holds them.
+    at_once: Arc<AtomicBool>,
+    /// How many hold them.
+    holders: Mutex<usize>,
+}
+
+static SIGNALS: LazyLock<Signals> = LazyLock::new(|| Signals {
+    noted: Arc::default(),
+    at_once: Arc::new(AtomicBool::new(true)),
+    holders: Mutex::new(0),
+});
+
+/// Whether the handlers are in place; an error is told each time.
+static HANDLERS: LazyLock<io::Result<()>> = LazyLock::new(|| {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::flag;
+
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        flag::register_conditional_default(signal, Arc::clone(&SIGNALS.at_once))?;
+        flag::register(signal, Arc::clone(&SIGNALS.noted))?;
+    }
+    Ok(())
+});
 
 impl Interrupts {
     /// Notes signals from now on.
     pub fn hold() -> Result<Self> {
-        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-        use signal_hook::flag;
-
-        let noted = Arc::new(AtomicBool::new(false));
-        let at_once = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            flag::register_conditional_default(signal, Arc::clone(&at_once))?;
-            flag::register(signal, Arc::clone(&noted))?;
+        if let Err(error) = &*HANDLERS {
+            bail!("handling signals: {error}");
         }
-        Ok(Self { noted, at_once })
+        let mut holders = SIGNALS
+            .holders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *holders += 1;
+        SIGNALS.at_once.store(false, Ordering::SeqCst);
+        Ok(Self(()))
     }
 
-    /// Whether a signal came.
-    pub fn came(&self) -> bool {
-        self.noted.load(Ordering::Relaxed)
+    /// Fails if a signal came.
+    pub fn check(&self) -> Result<(), Interrupted> {
+        if SIGNALS.noted.load(Ordering::SeqCst) {
+            return Err(Interrupted);
+        }
+        Ok(())
     }
 }
 
 impl Drop for Interrupts {
     fn drop(&mut self) {
-        self.at_once.store(true, Ordering::Relaxed);
+        let mut holders = SIGNALS
+            .holders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *holders -= 1;
+        if *holders == 0 {
+            SIGNALS.at_once.store(true, Ordering::SeqCst);
+        }
     }
 }

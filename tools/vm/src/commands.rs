@@ -10,16 +10,15 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::artifacts;
+use crate::boot::{self, Boot};
 use crate::emulator::Setup;
 use crate::guest::{End, Guest, Limits, Listener, MARK, Outcome};
 use crate::initramfs::Initramfs;
 use crate::job::{Device, Job};
 use crate::judge;
-use crate::kunit;
 use crate::layout::{Kernel, Layout};
-use crate::program::Programs;
-use crate::report::{Report, Suite};
-use crate::runs::{self, Run};
+use crate::report::Report;
+use crate::runs;
 use crate::terminal::{self, Relay};
 
 /// Arguments of `test`.
@@ -35,9 +34,9 @@ pub struct TestArgs {
 /// Arguments of `demo`.
 #[derive(Args)]
 pub struct DemoArgs {
-    /// Name of the folder for the logs, below `build/run`.
-    #[arg(long, default_value = "demo", hide = true)]
-    name: String,
+    /// Use what is built.
+    #[arg(long, hide = true)]
+    built: bool,
 }
 
 /// Arguments of `shell`.
@@ -64,8 +63,16 @@ pub fn test(args: &TestArgs) -> Result<ExitCode> {
     }
     artifacts::programs(&layout)?;
     let tests = artifacts::selftests(&layout)?;
+    let shared = boot::pack_shared(&layout, run.kernel_image)?;
+    let boot = Boot {
+        layout: &layout,
+        run: &run,
+        tests: &tests,
+        shared: &shared,
+        beside_others: false,
+    };
     let mut report = Report::default();
-    report.add(run_tests(&layout, &run, &tests)?);
+    report.add(boot.run()?);
     Ok(report.finish())
 }
 
@@ -79,73 +86,17 @@ pub fn kernel(args: &TestArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Boots the guest for one run of the table and collects the results.
-pub fn run_tests(layout: &Layout, run: &Run, all: &[String]) -> Result<Suite> {
-    let tests = run.choose(all)?;
-    let dir = layout.run_dir(&run.name)?;
-    let mut job = Job::with_module(run.expected(), &run.module);
-    for test in &tests {
-        job.test(test, run.test_limit);
-    }
-    job.end(run.kernel_image);
-
-    let mut initramfs = guest_files(layout, run.kernel_image, &dir, &job)?;
-    initramfs.tree(&layout.selftests(), "selftests")?;
-    if run.vfs > 0 {
-        let shim = layout.sriov_shim(run.kernel_image);
-        initramfs.file(&shim, "lib/sriov_shim.ko", 0o644)?;
-    }
-    let initramfs = initramfs.pack()?;
-    println!(
-        "  GUEST   {}: kernel {}, log {}",
-        run.name,
-        layout.release(run.kernel_image)?,
-        layout.shown(&dir)
-    );
-    let mut append = run.kernel.clone();
-    if run.kunit {
-        append.extend(kunit::WORDS.iter().map(|&word| word.to_owned()));
-    }
-    let mut programs = Programs::new(&run.name, true);
-    let outcome = Guest {
-        layout,
-        dir: &dir,
-        initramfs: &initramfs,
-        kernel: run.kernel_image,
-        append: &append,
-        memory: run.memory(),
-        iommu: run.iommu,
-        device: run.setup().as_ref(),
-        counter: None,
-        limits: Some(run.limits()),
-    }
-    .run(&mut programs)?;
-    exit_if_interrupted(&outcome);
-
-    let mut suite = programs.finish();
-    if run.expected() != Device::Bound {
-        // To say that there is no node is what the tests have to do there.
-        suite.expect_skips();
-    }
-    if run.kunit {
-        let declared = kunit::declared(&layout.repo.join("drivers"))?;
-        kunit::collect(&outcome.kernel, &declared, &mut suite);
-    }
-    for (name, complaints) in verdicts(layout, &outcome) {
-        suite.check(name, complaints);
-    }
-    Ok(suite)
-}
-
 /// Shows the driver at work.
 pub fn demo(args: &DemoArgs) -> Result<ExitCode> {
     let layout = Layout::find()?;
     let start = Instant::now();
-    artifacts::module(&layout, Kernel::Stock)?;
-    artifacts::programs(&layout)?;
+    if !args.built {
+        artifacts::module(&layout, Kernel::Stock)?;
+        artifacts::programs(&layout)?;
+    }
     let built = start.elapsed();
 
-    let dir = layout.run_dir(&args.name)?;
+    let dir = layout.run_dir("demo")?;
     let mut job = Job::with_module(Device::Bound, &[]);
     job.command("echo '@azihsm test demo'");
     job.command("azihsm demo; status=$?");
@@ -176,7 +127,6 @@ pub fn demo(args: &DemoArgs) -> Result<ExitCode> {
         }),
     }
     .run(&mut story)?;
-    exit_if_interrupted(&outcome);
 
     let seconds = |time: Option<Duration>| time.unwrap_or_default().as_secs_f64();
     let statistics = outcome
@@ -260,7 +210,6 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode> {
     .run(&mut relay)?;
     drop(relay);
     println!();
-    exit_if_interrupted(&outcome);
     let mut good = true;
     if outcome.end != End::Left {
         good = complain(&layout, &outcome);
@@ -274,13 +223,20 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode> {
 
 /// The guest's file system with the module and the tool.
 pub fn guest_files(layout: &Layout, kernel: Kernel, dir: &Path, job: &Job) -> Result<Initramfs> {
+    let mut initramfs = module_files(layout, kernel, dir)?;
+    initramfs.text(job.text(), "job")?;
+    Ok(initramfs)
+}
+
+/// The same without a job.
+pub fn module_files(layout: &Layout, kernel: Kernel, dir: &Path) -> Result<Initramfs> {
     let module = layout.module(kernel);
     ensure!(
         module.exists(),
         "the module is not built: {} is missing",
         layout.shown(&module)
     );
-    let mut initramfs = Initramfs::begin(layout, dir, job.text())?;
+    let mut initramfs = Initramfs::begin(layout, dir)?;
     initramfs.file(&module, "lib/azihsm.ko", 0o644)?;
     let injector = layout.error_injector()?;
     if kernel == Kernel::Stock && injector.exists() {
@@ -326,14 +282,6 @@ pub fn complain(layout: &Layout, outcome: &Outcome) -> bool {
         }
     }
     good
-}
-
-/// After Ctrl-C there is nothing to report; everything has been taken down.
-pub fn exit_if_interrupted(outcome: &Outcome) {
-    if outcome.end == End::Interrupted {
-        eprintln!("\nazihsm: interrupted; the guest and the emulator were ended");
-        std::process::exit(130);
-    }
 }
 
 /// Shows the demo's own lines as they come.

@@ -81,8 +81,6 @@ pub enum End {
     Left,
     /// Something died or took too long.
     Failed(String),
-    /// A signal asked the runner to stop.
-    Interrupted,
 }
 
 /// What is known after a run.
@@ -109,7 +107,9 @@ impl Outcome {
 }
 
 impl Guest<'_> {
-    /// Runs the guest to its end.
+    /// Runs the guest to its end. A signal ends it early, with the error [`Interrupted`].
+    ///
+    /// [`Interrupted`]: crate::child::Interrupted
     pub fn run(&self, listener: &mut dyn Listener) -> Result<Outcome> {
         let interrupts = Interrupts::hold()?;
         let (sender, events) = mpsc::channel();
@@ -178,7 +178,9 @@ impl Guest<'_> {
                 Ok(Event::Exit(name)) => tracing::debug!("{name} ended"),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
-            if let Some(end) = self.verdict(&life, &qemu, emulator.as_ref(), &interrupts) {
+            // What was started is taken down with its owners.
+            interrupts.check()?;
+            if let Some(end) = self.verdict(&life, &qemu, emulator.as_ref()) {
                 break end;
             }
             if listener.leave() {
@@ -220,16 +222,7 @@ impl Guest<'_> {
     }
 
     /// Whether and how the run is over.
-    fn verdict(
-        &self,
-        life: &Life,
-        qemu: &Child,
-        emulator: Option<&Emulator>,
-        interrupts: &Interrupts,
-    ) -> Option<End> {
-        if interrupts.came() {
-            return Some(End::Interrupted);
-        }
+    fn verdict(&self, life: &Life, qemu: &Child, emulator: Option<&Emulator>) -> Option<End> {
         if let Some(status) = qemu.status() {
             return Some(match life.ended {
                 Some(_) if status.success() => End::Complete,

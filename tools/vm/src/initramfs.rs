@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,16 +13,26 @@ use anyhow::{Context, Result, ensure};
 
 use crate::layout::Layout;
 
+/// Folder in which the files are collected.
+const STAGE: &str = "initramfs";
+
+/// The archive that is packed in the folder `dir`.
+pub fn archive(dir: &Path) -> PathBuf {
+    dir.join(STAGE).with_extension("cpio")
+}
+
 /// Collects files in a folder and packs them.
 pub struct Initramfs {
     stage: PathBuf,
+    /// The archive that these files are added to.
+    base: Option<PathBuf>,
     libraries: BTreeSet<PathBuf>,
 }
 
 impl Initramfs {
-    /// Begins in the folder `dir` with what every guest has.
-    pub fn begin(layout: &Layout, dir: &Path, job: &str) -> Result<Self> {
-        let stage = dir.join("initramfs");
+    /// Begins in the folder `dir` with what every guest has. It needs a job besides.
+    pub fn begin(layout: &Layout, dir: &Path) -> Result<Self> {
+        let stage = dir.join(STAGE);
         for folder in ["bin", "lib", "lib64", "usr/local/bin", "etc", "selftests"] {
             fs::create_dir_all(stage.join(folder))?;
         }
@@ -31,6 +41,7 @@ impl Initramfs {
         }
         let mut initramfs = Self {
             stage,
+            base: None,
             libraries: BTreeSet::new(),
         };
         let guest = layout.repo.join("tools/vm/guest");
@@ -42,8 +53,18 @@ impl Initramfs {
             "etc/passwd",
         )?;
         initramfs.text("root:x:0:\n", "etc/group")?;
-        initramfs.text(job, "job")?;
         Ok(initramfs)
+    }
+
+    /// Begins in the folder `dir` with all that is in another archive.
+    pub fn begin_with(base: &Path, dir: &Path) -> Result<Self> {
+        let stage = dir.join(STAGE);
+        fs::create_dir_all(&stage)?;
+        Ok(Self {
+            stage,
+            base: Some(base.to_owned()),
+            libraries: BTreeSet::new(),
+        })
     }
 
     /// Adds a file.
@@ -100,7 +121,12 @@ impl Initramfs {
 
     /// Packs everything and returns the archive's path.
     pub fn pack(self) -> Result<PathBuf> {
-        let archive = self.stage.with_extension("cpio");
+        let archive = archive(self.stage.parent().context("no folder")?);
+        let file = fs::File::create(&archive)?;
+        if let Some(base) = &self.base {
+            // The kernel unpacks one archive behind the other.
+            io::copy(&mut fs::File::open(base)?, &mut &file)?;
+        }
         let mut names = Vec::new();
         list(&self.stage, Path::new(""), &mut names)?;
         // Not compressed: unpacking costs an emulated processor more than the larger file.
@@ -114,7 +140,7 @@ impl Initramfs {
             ])
             .current_dir(&self.stage)
             .stdin(Stdio::piped())
-            .stdout(fs::File::create(&archive)?)
+            .stdout(file)
             .spawn()
             .context("starting cpio")?;
         let mut input = cpio.stdin.take().context("cpio takes no input")?;

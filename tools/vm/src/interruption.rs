@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What happens when a part of a running demo is killed: the command ends, with an error, soon,
-//! and leaves nothing behind.
+//! What happens when a part of a running demo is killed, or what runs guests beside each other: the
+//! command ends, with an error, soon, and leaves nothing behind.
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,104 +14,177 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::child::{Child, describe};
-use crate::layout::Layout;
+use crate::child::{Child, Interrupts, describe};
+use crate::layout::{self, Layout};
 use crate::report::Suite;
 
-/// How long the demo may take until it is in the middle of its work.
+/// How long a command may take until it is in the middle of its work.
 const BEGIN_LIMIT: Duration = Duration::from_secs(180);
-/// How long the command may take to end after the kill.
-const END_LIMIT: Duration = Duration::from_secs(30);
+/// How long it may take to end after the kill.
+const END_LIMIT: Duration = Duration::from_secs(10);
 /// How long processes may take to be gone after that.
 const GONE_LIMIT: Duration = Duration::from_secs(5);
 
-/// What the demo says when it is in the middle of its work.
-const MIDDLE: &str = "Provisioning";
+/// A command that is killed.
+struct Subject {
+    args: &'static [&'static str],
+    /// What it has said when it is in the middle of its work.
+    middle: &'static [&'static str],
+}
+
+const DEMO: Subject = Subject {
+    args: &["demo", "--built"],
+    middle: &["Provisioning"],
+};
+
+/// Two guests at once.
+const GUESTS: Subject = Subject {
+    args: &[
+        "check",
+        "--built",
+        "--jobs",
+        "2",
+        "guest-8-vectors",
+        "guest-17-vectors",
+    ],
+    middle: &[
+        "guest-8-vectors: module-load",
+        "guest-17-vectors: module-load",
+    ],
+};
 
 /// Who is killed.
 #[derive(Clone, Copy)]
 enum Victim {
     /// A child, by the name of its program.
     Child(&'static str),
-    /// The runner itself.
-    Runner,
+    /// The runner itself, by a signal.
+    Runner(Signal),
 }
 
-/// Kills each part of a demo once.
+/// Kills each part of a demo once, and the runner of several guests.
 pub fn run(layout: &Layout) -> Result<Suite> {
     let mut suite = Suite::new("interruptions");
-    for (name, victim) in [
-        ("QEMU is killed", Victim::Child("qemu-system-x86")),
-        ("the emulator is killed", Victim::Child("azihsm-emulator")),
-        ("the runner is killed", Victim::Runner),
+    let interrupts = Interrupts::hold()?;
+    let qemu = Victim::Child("qemu-system-x86");
+    let emulator = Victim::Child("azihsm-emulator");
+    for (name, subject, victim) in [
+        ("QEMU is killed", DEMO, qemu),
+        ("the emulator is killed", DEMO, emulator),
+        (
+            "the runner is killed",
+            GUESTS,
+            Victim::Runner(Signal::SIGKILL),
+        ),
+        (
+            "the runner is interrupted",
+            GUESTS,
+            Victim::Runner(Signal::SIGINT),
+        ),
+        (
+            "the runner is terminated",
+            GUESTS,
+            Victim::Runner(Signal::SIGTERM),
+        ),
     ] {
-        let start = Instant::now();
-        suite.check(name, interrupt(layout, victim)?);
-        println!(
-            "  KILL    {name}: done ({:.1} s)",
-            start.elapsed().as_secs_f64()
-        );
+        let case = Case {
+            layout,
+            interrupts: &interrupts,
+            subject,
+            victim,
+        };
+        let (complaints, time) = case.run()?;
+        suite.check(name, complaints);
+        println!("  KILL    {name}: all ended in {:.1} s", time.as_secs_f64());
     }
     Ok(suite)
 }
 
-/// Starts a demo, kills the victim in the middle; what is wrong with how it ends.
-fn interrupt(layout: &Layout, victim: Victim) -> Result<Vec<String>> {
-    let log = layout.log("interrupted");
-    let output = fs::File::create(&log)?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command
-        .args(["demo", "--name", "interrupted"])
-        .stdout(output.try_clone()?)
-        .stderr(output);
-    let (events, _ends) = mpsc::channel();
-    let runner = Child::spawn("demo", &mut command, events)?;
-    wait_for(&log, &runner)?;
-
-    let children = descendants(runner.pid())?;
-    let target = match victim {
-        Victim::Runner => runner.pid(),
-        Victim::Child(program) => children
-            .iter()
-            .find(|process| process.program == program)
-            .map(|process| process.pid)
-            .with_context(|| format!("the demo runs no {program}"))?,
-    };
-    kill(target, Signal::SIGKILL)?;
-
-    let mut complaints = Vec::new();
-    match (runner.wait(END_LIMIT), victim) {
-        (None, _) => complaints.push(format!(
-            "the command had not ended {} s later",
-            END_LIMIT.as_secs()
-        )),
-        (Some(_), Victim::Runner) => {}
-        (Some(status), Victim::Child(_)) => {
-            if status.code() != Some(1) {
-                complaints.push(format!("the command ended with {}", describe(status)));
-            }
-            if !fs::read_to_string(&log)?.contains("azihsm: error: ") {
-                complaints.push("the command told no error".to_owned());
-            }
-        }
-    }
-    runner.end();
-    complaints.extend(survivors(&children));
-    Ok(complaints)
+/// One command and one victim.
+struct Case<'a> {
+    layout: &'a Layout,
+    interrupts: &'a Interrupts,
+    subject: Subject,
+    victim: Victim,
 }
 
-fn wait_for(log: &Path, runner: &Child) -> Result<()> {
-    let until = Instant::now() + BEGIN_LIMIT;
-    loop {
-        let text = fs::read_to_string(log)?;
-        if text.contains(MIDDLE) {
-            return Ok(());
+impl Case<'_> {
+    /// Starts the command, kills the victim in the middle; what is wrong with how it ends, and how
+    /// long that took.
+    fn run(&self) -> Result<(Vec<String>, Duration)> {
+        let log = self.layout.log("interrupted");
+        let runs = layout::empty(self.layout.build.join("interrupted"))?;
+        let output = fs::File::create(&log)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(self.subject.args)
+            .env(layout::RUNS, &runs)
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        let (events, _ends) = mpsc::channel();
+        let runner = Child::spawn("command", &mut command, events)?;
+        self.wait_for_middle(&log, &runner)?;
+
+        let children = descendants(runner.pid())?;
+        let (target, signal) = match self.victim {
+            Victim::Runner(signal) => (runner.pid(), signal),
+            Victim::Child(program) => children
+                .iter()
+                .find(|process| process.program == program)
+                .map(|process| (process.pid, Signal::SIGKILL))
+                .with_context(|| format!("it runs no {program}"))?,
+        };
+        kill(target, signal)?;
+
+        let start = Instant::now();
+        let mut complaints = match runner.wait(END_LIMIT) {
+            None => vec![format!(
+                "the command had not ended {} s later",
+                END_LIMIT.as_secs()
+            )],
+            Some(status) => self.complaints(status, &fs::read_to_string(&log)?),
+        };
+        runner.end();
+        complaints.extend(survivors(&children));
+        Ok((complaints, start.elapsed()))
+    }
+
+    /// What speaks against how the command ended.
+    fn complaints(&self, status: ExitStatus, said: &str) -> Vec<String> {
+        let (code, text) = match self.victim {
+            Victim::Runner(Signal::SIGKILL) => return Vec::new(),
+            Victim::Runner(_) => (130, "azihsm: interrupted"),
+            Victim::Child(_) => (1, "azihsm: error: "),
+        };
+        let mut complaints = Vec::new();
+        if status.code() != Some(code) {
+            complaints.push(format!("the command ended with {}", describe(status)));
         }
-        ensure!(
-            runner.status().is_none() && Instant::now() < until,
-            "the demo did not get to its middle:\n{text}"
-        );
-        thread::sleep(Duration::from_millis(20));
+        if !said.contains(text) {
+            complaints.push(format!("the command did not say `{text}`"));
+        }
+        complaints
+    }
+
+    fn wait_for_middle(&self, log: &Path, runner: &Child) -> Result<()> {
+        let until = Instant::now() + BEGIN_LIMIT;
+        loop {
+            let text = fs::read_to_string(log)?;
+            if self
+                .subject
+                .middle
+                .iter()
+                .all(|middle| text.contains(middle))
+            {
+                return Ok(());
+            }
+            self.interrupts.check()?;
+            ensure!(
+                runner.status().is_none() && Instant::now() < until,
+                "the command did not get to its middle:\n{text}"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

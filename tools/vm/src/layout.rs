@@ -57,6 +57,9 @@ impl Kernel {
     }
 }
 
+/// Variable of the environment that names another folder for the logs of guest runs.
+pub const RUNS: &str = "AZIHSM_RUNS";
+
 /// The folders that a run works with.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -64,6 +67,8 @@ pub struct Layout {
     pub repo: PathBuf,
     /// What is built for this checkout.
     pub build: PathBuf,
+    /// Where guest runs leave their logs.
+    runs: PathBuf,
     /// Cargo's artifacts.
     pub target: PathBuf,
     /// The kernel that `kernel.sh` prepared.
@@ -80,8 +85,10 @@ impl Layout {
                 .context("AZIHSM_REPO is not set: start this with `make demo`, `make check`, ..")?,
         );
         let target = env::var_os("CARGO_TARGET_DIR").context("CARGO_TARGET_DIR is not set")?;
+        let build = repo.join("build");
         let layout = Self {
-            build: repo.join("build"),
+            runs: env::var_os(RUNS).map_or_else(|| build.join("run"), PathBuf::from),
+            build,
             target: PathBuf::from(target),
             kernel: PathBuf::from("/opt/kernel"),
             debug_kernel: PathBuf::from("/opt/kernel-debug"),
@@ -187,6 +194,14 @@ impl Layout {
         self.build.join(folder).join("sriov_shim.ko")
     }
 
+    /// Where what all guests with a kernel have is packed.
+    pub fn shared(&self, kernel: Kernel) -> PathBuf {
+        self.build.join(match kernel {
+            Kernel::Stock => "guest",
+            Kernel::Debug => "guest-debug",
+        })
+    }
+
     /// Where the guest tests are installed.
     pub fn selftests(&self) -> PathBuf {
         self.build.join("selftests")
@@ -199,12 +214,7 @@ impl Layout {
 
     /// An empty folder for what one guest run leaves behind.
     pub fn run_dir(&self, name: &str) -> Result<PathBuf> {
-        let dir = self.build.join("run").join(name);
-        if dir.exists() {
-            fs::remove_dir_all(&dir).with_context(|| format!("emptying {}", dir.display()))?;
-        }
-        fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
-        Ok(dir)
+        empty(self.runs.join(name))
     }
 
     /// A path as it is best shown to people: relative to the checkout where possible.
@@ -214,4 +224,13 @@ impl Layout {
             .display()
             .to_string()
     }
+}
+
+/// Makes a folder, or empties it.
+pub fn empty(dir: PathBuf) -> Result<PathBuf> {
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("emptying {}", dir.display()))?;
+    }
+    fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    Ok(dir)
 }

@@ -7,6 +7,8 @@
 
 mod artifacts;
 mod bench;
+mod boot;
+mod build;
 mod chaos;
 mod check;
 mod checkers;
@@ -27,6 +29,7 @@ mod program;
 mod qemu;
 mod report;
 mod runs;
+mod schedule;
 mod shrink;
 mod statistics;
 mod step;
@@ -36,6 +39,7 @@ mod terminal;
 
 use std::process::ExitCode;
 
+use child::Interrupted;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -102,6 +106,10 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
+        Err(error) if error.is::<Interrupted>() => {
+            eprintln!("\nazihsm: interrupted; all that was started was ended");
+            ExitCode::from(130)
+        }
         Err(error) => {
             eprintln!("azihsm: error: {error:#}");
             ExitCode::FAILURE

@@ -18,6 +18,8 @@ pub struct Programs {
     ended: Vec<String>,
     /// Whether each program is shown when it ends.
     show: bool,
+    /// Whether it is shown with the suite's name.
+    named: bool,
 }
 
 impl Programs {
@@ -28,7 +30,13 @@ impl Programs {
             current: None,
             ended: Vec::new(),
             show,
+            named: false,
         }
+    }
+
+    /// Shows the suite's name with each program: there are others beside it.
+    pub fn named(self, named: bool) -> Self {
+        Self { named, ..self }
     }
 
     /// The programs that came to their end.
@@ -47,8 +55,13 @@ impl Programs {
     fn add(&mut self, name: &str, summary: Summary, exit: Option<i32>, time: Duration) {
         let cases = judge(summary, exit);
         if self.show {
+            let suite = if self.named {
+                format!("{}: ", self.suite.name)
+            } else {
+                String::new()
+            };
             println!(
-                "  TEST    {name}: {} ({:.1} s)",
+                "  TEST    {suite}{name}: {} ({:.1} s)",
                 counts(&cases),
                 time.as_secs_f64()
             );

@@ -80,6 +80,29 @@ impl Suite {
         self.skips.clear();
     }
 
+    /// Shows what failed, as one piece.
+    pub fn show_failures(&self) {
+        let mut text = String::new();
+        for failure in &self.failures {
+            text.push_str(&format!("  FAIL    {}: {}\n", self.name, failure.name));
+            for line in &failure.notes {
+                text.push_str(&format!("            {line}\n"));
+            }
+        }
+        print!("{text}");
+    }
+
+    /// Counts and time in words.
+    pub fn told(&self) -> String {
+        let mut text = format!("{} passed", self.passed);
+        for (count, word) in [(self.failed, "FAILED"), (self.skipped, "skipped")] {
+            if count > 0 {
+                text.push_str(&format!(", {count} {word}"));
+            }
+        }
+        format!("{text} ({:.1} s)", self.time.as_secs_f64())
+    }
+
     /// Adds a result that is either good or not.
     pub fn check(&mut self, name: &str, complaints: Vec<String>) {
         let result = if complaints.is_empty() {
@@ -92,21 +115,30 @@ impl Suite {
 }
 
 /// The suites of a run.
-#[derive(Default)]
 pub struct Report {
     suites: Vec<Suite>,
+    started: Instant,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            suites: Vec::new(),
+            started: Instant::now(),
+        }
+    }
 }
 
 impl Report {
     /// Adds a suite and shows what failed in it at once.
     pub fn add(&mut self, suite: Suite) {
-        for failure in &suite.failures {
-            println!("  FAIL    {}: {}", suite.name, failure.name);
-            for line in &failure.notes {
-                println!("            {line}");
-            }
-        }
+        suite.show_failures();
         self.suites.push(suite);
+    }
+
+    /// Adds suites whose failures have been shown.
+    pub fn extend(&mut self, suites: Vec<Suite>) {
+        self.suites.extend(suites);
     }
 
     /// Prints the table and returns the exit code of the run.
@@ -118,7 +150,12 @@ impl Report {
         if passed + failed == 0 {
             println!("azihsm: error: nothing was run");
         }
-        println!("{passed} passed, {failed} failed, {skipped} skipped");
+        let seconds = self.started.elapsed().as_secs();
+        println!(
+            "{passed} passed, {failed} failed, {skipped} skipped in {} min {} s",
+            seconds / 60,
+            seconds % 60
+        );
         if failed == 0 && passed > 0 {
             ExitCode::SUCCESS
         } else {

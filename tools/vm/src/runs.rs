@@ -28,6 +28,12 @@ pub struct Run {
     /// Whether the driver binds to the device; if not it must have refused it.
     #[serde(default = "yes")]
     pub bound: bool,
+    /// Whether nothing else may run beside it.
+    #[serde(default)]
+    pub alone: bool,
+    /// Seconds that it usually takes.
+    #[serde(default = "usual")]
+    pub usual: u64,
     /// Which kernel boots.
     #[serde(default)]
     pub kernel_image: Kernel,
@@ -82,6 +88,10 @@ struct Table {
 
 fn yes() -> bool {
     true
+}
+
+fn usual() -> u64 {
+    20
 }
 
 fn test_limit() -> u64 {

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! One run of runs.toml: the guest is booted for it, its results are collected and judged.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::commands::{module_files, verdicts};
+use crate::guest::Guest;
+use crate::initramfs::Initramfs;
+use crate::job::{Device, Job};
+use crate::kunit;
+use crate::layout::{self, Kernel, Layout};
+use crate::program::Programs;
+use crate::report::Suite;
+use crate::runs::Run;
+
+/// What a run needs.
+pub struct Boot<'a> {
+    /// Where everything is.
+    pub layout: &'a Layout,
+    /// The run.
+    pub run: &'a Run,
+    /// The tests that there are.
+    pub tests: &'a [String],
+    /// What [`pack_shared`] made for the run's kernel.
+    pub shared: &'a Path,
+    /// Whether other suites write to the terminal meanwhile.
+    pub beside_others: bool,
+}
+
+/// Packs what all runs of a kernel have: the module, the tests, the tool.
+pub fn pack_shared(layout: &Layout, kernel: Kernel) -> Result<PathBuf> {
+    let dir = layout::empty(layout.shared(kernel))?;
+    let mut initramfs = module_files(layout, kernel, &dir)?;
+    initramfs.tree(&layout.selftests(), "selftests")?;
+    initramfs.pack()
+}
+
+impl Boot<'_> {
+    /// Boots the guest and collects the results.
+    pub fn run(&self) -> Result<Suite> {
+        let Self { layout, run, .. } = *self;
+        let dir = layout.run_dir(&run.name)?;
+        let initramfs = self.initramfs(&dir)?;
+        println!(
+            "  GUEST   {}: kernel {}, log {}",
+            run.name,
+            layout.release(run.kernel_image)?,
+            layout.shown(&dir)
+        );
+        let mut append = run.kernel.clone();
+        if run.kunit {
+            append.extend(kunit::WORDS.iter().map(|&word| word.to_owned()));
+        }
+        let mut programs = Programs::new(&run.name, true).named(self.beside_others);
+        let outcome = Guest {
+            layout,
+            dir: &dir,
+            initramfs: &initramfs,
+            kernel: run.kernel_image,
+            append: &append,
+            memory: run.memory(),
+            iommu: run.iommu,
+            device: run.setup().as_ref(),
+            counter: None,
+            limits: Some(run.limits()),
+        }
+        .run(&mut programs)?;
+
+        let mut suite = programs.finish();
+        if run.expected() != Device::Bound {
+            // To say that there is no node is what the tests have to do there.
+            suite.expect_skips();
+        }
+        if run.kunit {
+            let declared = kunit::declared(&layout.repo.join("drivers"))?;
+            kunit::collect(&outcome.kernel, &declared, &mut suite);
+        }
+        for (name, complaints) in verdicts(layout, &outcome) {
+            suite.check(name, complaints);
+        }
+        Ok(suite)
+    }
+
+    /// The shared files, and what this run has for itself.
+    fn initramfs(&self, dir: &Path) -> Result<PathBuf> {
+        let run = self.run;
+        let mut job = Job::with_module(run.expected(), &run.module);
+        for test in &run.choose(self.tests)? {
+            job.test(test, run.test_limit);
+        }
+        job.end(run.kernel_image);
+        let mut initramfs = Initramfs::begin_with(self.shared, dir)?;
+        initramfs.text(job.text(), "job")?;
+        if run.vfs > 0 {
+            let shim = self.layout.sriov_shim(run.kernel_image);
+            initramfs.file(&shim, "lib/sriov_shim.ko", 0o644)?;
+        }
+        initramfs.pack()
+    }
+}
