@@ -31,6 +31,8 @@ if ! [ -d "$root_path" ] || ! [ -d "$kernel_path" ]; then
 fi
 check_root_rights
 mkdir -p "$cache_dir/cargo" "$target_path"
+# Whose artifacts they are: when the checkout is gone env.sh removes them.
+[ -e "$target_path/checkout" ] || printf '%s\n' "$repo_dir" >"$target_path/checkout"
 
 # Held by the command: `make distclean` does not pull the root away under it.
 exec 8>"$cache_dir/use.lock"

@@ -163,12 +163,27 @@ remove_cache() {
 	done
 }
 
+# Removes the artifacts of checkouts that are gone, but for those that the next new
+# checkout starts with. What a command still uses is left for the next time.
+drop_orphans() {
+	local file dir keep
+	keep=$(newest_artifacts "$artifacts_path")
+	for file in "$cache_dir"/artifacts-*/*/checkout; do
+		dir=${file%/checkout}
+		if [ "$dir" != "$keep" ] && [ -s "$file" ] && ! [ -d "$(cat "$file")" ]; then
+			"${as_root[@]}" flock --nonblock "$dir/azihsm.lock" \
+				rm -rf --one-file-system "$dir" || true
+		fi
+	done
+}
+
 find_root_rights
 find_paths
 if [ -n "$remove" ]; then
 	remove_cache
 	exit 0
 fi
+[ ! -d "$artifacts_path" ] || drop_orphans 2>/dev/null
 if [ -d "$root_path" ] && [ -d "$kernel_path" ] && { [ -z "$debug" ] || [ -d "$debug_kernel_path" ]; }; then
 	[ -n "$quiet" ] || describe
 	exit 0

@@ -59,6 +59,13 @@ find_paths() {
 	target_path=$artifacts_path/$(printf %s "$repo_dir" | sha256sum | cut -c1-12)
 }
 
+# newest_artifacts DIR: of the artifacts of checkouts there, those that a new checkout starts
+# with: of one that has built its programs, not one that has just begun.
+newest_artifacts() {
+	find "$1" -mindepth 3 -maxdepth 3 -path '*/debug/azihsm-emulator' -printf '%T@ %h\n' |
+		sort -n | sed -n '$s|^[^ ]* \(.*\)/debug$|\1|p'
+}
+
 # Sets as_root to the command prefix that gives root's rights over the cache and
 # a mount namespace of its own: nothing that is mounted below it is seen
 # outside, and nothing stays mounted.

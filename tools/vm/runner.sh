@@ -17,9 +17,7 @@ mkdir -p "$repo_dir"/build/{bin,log}
 seed() {
 	local from
 	[ ! -d "$CARGO_TARGET_DIR/debug" ] || return 0
-	# One that has built its programs, not one that has just begun.
-	from=$(find "$(dirname "$CARGO_TARGET_DIR")" -mindepth 3 -maxdepth 3 -path '*/debug/azihsm-emulator' \
-		-printf '%T@ %h\n' | sort -n | sed -n '$s|^[^ ]* \(.*\)/debug$|\1|p')
+	from=$(newest_artifacts "$(dirname "$CARGO_TARGET_DIR")")
 	[ -n "$from" ] || return 0
 	rm -rf "$CARGO_TARGET_DIR/seed"
 	mkdir -p "$CARGO_TARGET_DIR/seed"
