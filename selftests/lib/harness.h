@@ -19,7 +19,10 @@
 #include "hsm.h"
 #include "softcrypto.h"
 
-/* Ends the program with SKIP if there is no device that may be opened. */
+/*
+ * Ends the program with SKIP if there is no device that may be opened; prepares
+ * what all tests use if there is one.
+ */
 static inline void skip_without_device(void)
 {
 	struct hsm_device_info info;
@@ -43,6 +46,7 @@ static inline void skip_without_device(void)
 		ksft_exit_skip("%s: not a virtual device\n", hsm_path());
 	}
 	close(fd);
+	softcrypto_warm_up();
 }
 
 /* For functions that return NULL, or a text that says what went wrong. */

@@ -7,6 +7,7 @@
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/ecdsa.h>
+#include <openssl/err.h>
 #include <openssl/kdf.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
@@ -207,4 +208,27 @@ bool aes_xts(bool encrypt, const __u8 key1[32], const __u8 key2[32],
 bool random_bytes(void *out, size_t len)
 {
 	return RAND_bytes(out, len) == 1;
+}
+
+void softcrypto_warm_up(void)
+{
+	__u8 der[P384_DER_MAX], point[P384_POINT_LEN], sig[P384_SIG_LEN];
+	__u8 secret[P384_SECRET_LEN] = { 0 }, mac[SHA384_LEN];
+	__u8 key[32] = { 1 }, other[32] = { 2 }, block[16] = { 0 };
+	EVP_PKEY *own = p384_generate(), *peer = NULL;
+
+	if (own)
+		peer = p384_from_der(der, p384_to_der(own, der));
+	if (peer && p384_point(peer, point) && p384_ecdh(own, peer, secret))
+		p384_sign(own, point, sizeof(point), sig);
+	EVP_PKEY_free(own);
+	EVP_PKEY_free(peer);
+	hkdf_sha384(secret, sizeof(secret), block, sizeof(block), mac,
+		    sizeof(mac));
+	hmac_sha384(mac, sizeof(mac), block, sizeof(block), mac);
+	aes_cbc(true, key, block, block, block, sizeof(block));
+	aes_gcm_encrypt(key, block, NULL, 0, block, block, sizeof(block), mac);
+	aes_xts(true, key, other, 0, 0, block, block, sizeof(block));
+	/* What does not work shows where it is needed. */
+	ERR_clear_error();
 }

@@ -21,6 +21,12 @@
 #define P384_SECRET_LEN	48
 #define SHA384_LEN	48
 
+/*
+ * Makes libcrypto look up everything that is used here. Each test is a process:
+ * before the harness forks them, it is done once for all.
+ */
+void softcrypto_warm_up(void);
+
 /* P-384 keys. */
 EVP_PKEY *p384_generate(void);
 EVP_PKEY *p384_from_der(const __u8 *der, size_t len);
