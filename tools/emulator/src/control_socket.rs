@@ -38,6 +38,8 @@ enum Request {
         seed: u64,
         #[serde(default = "rate")]
         rate: f64,
+        #[serde(default)]
+        honest: bool,
     },
     ChaosStop {},
 }
@@ -116,7 +118,9 @@ fn answer(line: &str, source: &Source) -> Value {
             Err(error) => json!({ "error": format!("{error:#}; nothing was armed") }),
         },
         Ok(Request::Clear { id }) => json!({ "cleared": source.device.clear_faults(id) }),
-        Ok(Request::Chaos { seed, rate }) => start_chaos(&source.device, Settings { seed, rate }),
+        Ok(Request::Chaos { seed, rate, honest }) => {
+            start_chaos(&source.device, Settings { seed, rate, honest })
+        }
         Ok(Request::ChaosStop {}) => json!({ "stopped": source.device.stop_chaos() }),
         Err(error) => json!({
             "error": format!("{error}; requests are JSON objects like {{\"cmd\":\"stats\"}}, one per line")

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 pub mod chaos;
+mod deceit;
 pub mod excuse;
 pub mod field;
 pub(crate) mod hooks;
@@ -174,6 +175,8 @@ pub struct Faults {
     started: Instant,
     /// Hits, those of chaos included.
     pub hits: Counter,
+    /// Those of the hits that may deceive a correct host.
+    pub deceptions: Counter,
     /// Late writes that reached the host's memory.
     pub late_writes_landed: Counter,
     /// Late writes to memory that the host does not share any more.
@@ -188,6 +191,7 @@ impl Default for Faults {
             held: Mutex::default(),
             started: Instant::now(),
             hits: Counter::default(),
+            deceptions: Counter::default(),
             late_writes_landed: Counter::default(),
             late_writes_refused: Counter::default(),
         }
@@ -267,6 +271,7 @@ impl Faults {
             .collect();
         json!({
             "faults": faults, "chaos": state.chaos.as_ref().map(Chaos::report), "hits": self.hits.get(),
+            "deceptions": self.deceptions.get(),
             "late_writes_landed": self.late_writes_landed.get(),
             "late_writes_refused": self.late_writes_refused.get(),
         })
@@ -309,6 +314,9 @@ impl Faults {
 
     fn record(&self, log: &mut Option<File>, id: Option<u64>, moment: &Moment, fault: &Fault) {
         self.hits.inc();
+        if fault.what.deceives(moment.queue.map(|(class, _)| class)) {
+            self.deceptions.inc();
+        }
         tracing::debug!(?moment, ?fault, "fault");
         let mut line = BTreeMap::from([
             ("time_ms", json!(self.started.elapsed().as_millis() as u64)),

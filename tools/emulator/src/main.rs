@@ -87,7 +87,7 @@ struct Arguments {
     firmware: choice::Choice,
 
     /// INSECURE, for tests only: 32 bytes in hexadecimal; every AES key the model makes is these bytes XOR its label
-    #[arg(long, value_name = "HEX", value_parser = choice::parse_test_key)]
+    #[arg(long, value_name = "HEX", value_parser = choice::parse_test_key, overrides_with = "test_key")]
     test_key: Option<choice::TestKey>,
 
     /// Time from CC.EN = 1 to CSTS.RDY = 1, in milliseconds

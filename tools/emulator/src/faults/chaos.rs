@@ -32,6 +32,8 @@ pub struct Settings {
     pub seed: u64,
     /// Share of the events that are spoiled, 0 to 1.
     pub rate: f64,
+    /// Whether nothing is drawn that may deceive a correct host.
+    pub honest: bool,
 }
 
 impl Settings {
@@ -57,7 +59,8 @@ impl FromStr for Settings {
             None => (text, RATE),
         };
         let seed = seed.parse().map_err(|_| anyhow!("no seed: {seed}"))?;
-        Settings { seed, rate }.check()
+        let honest = false;
+        Settings { seed, rate, honest }.check()
     }
 }
 
@@ -104,7 +107,7 @@ impl Chaos {
     pub fn report(&self) -> Value {
         let events: u64 = self.events.values().sum();
         json!({
-            "seed": self.settings.seed, "rate": self.settings.rate, "events": events, "mutations": self.mutations,
+            "seed": self.settings.seed, "rate": self.settings.rate, "honest": self.settings.honest, "events": events, "mutations": self.mutations,
         })
     }
 
@@ -133,11 +136,15 @@ impl Chaos {
         if !rng.random_bool(self.settings.rate) {
             return None;
         }
-        let what = mutation(&mut rng, site, queue.map(|(class, _)| class), moment, word)?;
+        let class = queue.map(|(class, _)| class);
+        let what = mutation(&mut rng, site, class, moment, word)?;
+        if self.settings.honest && what.deceives(class) {
+            return None;
+        }
         self.mutations += 1;
         Some(Fault {
             function: Some(moment.function),
-            class: queue.map(|(class, _)| class),
+            class,
             queue: queue.map(|(_, id)| id),
             after: number,
             count: Some(1),
@@ -267,8 +274,17 @@ fn change(rng: &mut ChaCha8Rng, width: u32) -> Change {
 mod tests {
     use super::*;
 
+    fn settings(seed: u64, rate: f64) -> Settings {
+        let honest = false;
+        Settings { seed, rate, honest }
+    }
+
     fn faults(seed: u64, events: usize) -> Vec<Fault> {
-        let settings = Settings { seed, rate: 0.5 };
+        faults_of(settings(seed, 0.5), events)
+    }
+
+    fn faults_of(settings: Settings, events: usize) -> Vec<Fault> {
+        let seed = settings.seed;
         let mut chaos = Chaos::new(settings);
         let moment = Moment::queue(1, Class::Fp, 256);
         let other = Moment::queue(1, Class::Fp, 257);
@@ -342,14 +358,24 @@ mod tests {
     }
 
     #[test]
-    fn settings() {
-        assert_eq!(
-            "5".parse::<Settings>().unwrap(),
+    fn honest_chaos_is_the_rest_of_it() {
+        let all = settings(5, 0.5);
+        let honest = faults_of(
             Settings {
-                seed: 5,
-                rate: RATE
-            }
+                honest: true,
+                ..all
+            },
+            400,
         );
+        let mut drawn = faults_of(all, 400);
+        drawn.retain(|fault| !fault.what.deceives(fault.class));
+        assert!(!honest.is_empty() && honest.len() < faults_of(all, 400).len());
+        assert_eq!(honest, drawn);
+    }
+
+    #[test]
+    fn settings_are_read() {
+        assert_eq!("5".parse::<Settings>().unwrap(), settings(5, RATE));
         for text in ["", "x", "1,", "1,2", "1,-0.1", "1,NaN", "-1"] {
             assert!(text.parse::<Settings>().is_err(), "{text}");
         }
