@@ -10,13 +10,23 @@
 
 #define SOON_MS	3000
 
-#define LIE(title, command, verdicts, text) {	\
-	.name = title,				\
-	.op = command,				\
-	.may = verdicts,			\
-	.within_ms = SOON_MS,			\
-	.fault = text,				\
+/* When a late write has been made at the latest. */
+#define LATE_MS	500
+
+#define LIE_UNTIL(title, command, verdicts, text, late) {	\
+	.name = title,						\
+	.op = command,						\
+	.may = verdicts,					\
+	.within_ms = SOON_MS,					\
+	.fault = text,						\
+	.late_ms = late,					\
 }
+
+#define LIE(title, command, verdicts, text) \
+	LIE_UNTIL(title, command, verdicts, text, 0)
+/* It goes on after the command: to whatever the slot holds by then. */
+#define LATE(title, command, text) \
+	LIE_UNTIL(title, command, MAY(V_GOOD) | MAY(V_WRONG), text, LATE_MS)
 
 static const struct fault_case cases[] = {
 	/* Status and error code reach the caller as they are. */
@@ -71,16 +81,16 @@ static const struct fault_case cases[] = {
 	    FAULT_CP("{\"interrupt\":{\"vector\":16,\"times\":20000,\"every-us\":5}}")),
 	LIE("storm on the admin queue", OP_INFO, MAY(V_GOOD),
 	    FAULT_CP("{\"interrupt\":{\"vector\":0,\"times\":20000,\"every-us\":5}}")),
-	LIE("write after the end", OP_XTS_ENCRYPT, MAY(V_GOOD) | MAY(V_WRONG),
-	    FAULT_FP("{\"late-write\":{\"ms\":20}}")),
+	LATE("write after the end", OP_XTS_ENCRYPT,
+	     FAULT_FP("{\"late-write\":{\"ms\":20}}")),
 	/*
 	 * By then the slot may hold what the next command is to encrypt, and
 	 * nobody but the device knows that this changed.
 	 */
-	LIE("write to the source", OP_GCM_DECRYPT, MAY(V_GOOD) | MAY(V_WRONG),
-	    FAULT_FP("{\"late-write\":{\"ms\":20,\"buffers\":\"source\"}}")),
-	LIE("response after the end", OP_CBC, MAY(V_GOOD) | MAY(V_WRONG),
-	    FAULT_CP("{\"late-write\":{\"ms\":20}}")),
+	LATE("write to the source", OP_GCM_DECRYPT,
+	     FAULT_FP("{\"late-write\":{\"ms\":20,\"buffers\":\"source\"}}")),
+	LATE("response after the end", OP_CBC,
+	     FAULT_CP("{\"late-write\":{\"ms\":20}}")),
 	LIE("slow", OP_GCM_ENCRYPT, MAY(V_GOOD),
 	    FAULT_FP("{\"delay\":{\"ms\":1500}}")),
 };

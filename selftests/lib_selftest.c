@@ -4,8 +4,12 @@
  * protocol's specification, the software cryptography against published
  * vectors. Needs no device.
  */
+#include <sys/mman.h>
+
 #include "lib/harness.h"
 #include "lib/json.h"
+#include "lib/pages.h"
+#include "lib/ring.h"
 #include "lib/vectors.h"
 
 #define EXPECT_BYTES(want, data, size) do {			\
@@ -377,6 +381,27 @@ TEST(json)
 	EXPECT_EQ(NULL, json_member("{\"a", "a"));
 	EXPECT_EQ(NULL, json_member("{\"a\":[1,", "b"));
 	EXPECT_EQ(NULL, json_next(json_first("[1")));
+}
+
+TEST(pinned_pages)
+{
+	long before = pages_pinned(), size = 4 * sysconf(_SC_PAGESIZE);
+	struct io_uring ring;
+	struct iovec vec;
+
+	ASSERT_LE(0, page_count("nr_foll_pin_acquired"));
+	if (ring_open(&ring, 4, 0))
+		SKIP(return, "no io_uring");
+	vec = (struct iovec) {
+		.iov_base = mmap(NULL, size, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+		.iov_len = size,
+	};
+	ASSERT_NE(MAP_FAILED, vec.iov_base);
+	ASSERT_EQ(0, io_uring_register_buffers(&ring, &vec, 1));
+	EXPECT_EQ(4, pages_left(before));
+	io_uring_queue_exit(&ring);
+	EXPECT_EQ(0, pages_left(before));
 }
 
 TEST_HARNESS_MAIN

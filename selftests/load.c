@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A load: many threads, all kinds of commands, every result compared with
- * libcrypto. Resets, faults and removal may happen meanwhile: then commands may
- * fail, but none may take longer than the bound, and none may succeed with a
- * wrong result.
+ * A load: many threads, ioctls and io_uring, all kinds of commands, every
+ * result compared with libcrypto. Resets, faults and removal may happen
+ * meanwhile: then commands may fail, but none may take longer than the bound,
+ * and none may succeed with a wrong result that the driver could have known to
+ * be wrong.
  *
  * Ends with one line, "load: ...", and exit code 0 if all was well. Without
  * options a short run is a test of its own.
@@ -18,10 +19,11 @@
 
 #include "kselftest.h"
 
+#include "lib/chaos.h"
 #include "lib/emulator.h"
-#include "lib/fault.h"
 #include "lib/fault_case.h"
-#include "lib/json.h"
+#include "lib/pages.h"
+#include "lib/ring.h"
 
 #define THREADS_MAX	256
 /* How often the same complaint is printed. */
@@ -30,15 +32,22 @@
 #define RETRY_MS	20
 /*
  * What a command may take beyond its time-out and one recovery, in
- * milliseconds; with a device that lies there may be more than one.
+ * milliseconds.
  */
 #define SLACK_MS	3000
-#define RECOVERIES_LIAR	4
-/* How long the first provisioning of a device with faults may take. */
-#define BEGIN_MS	120000
+/*
+ * How long it may take until a device with faults is provisioned, and one that
+ * had some until it is well, in milliseconds.
+ */
+#define SETTLE_MS	120000
+/* What a command through a ring may take at the device, for every other ring. */
+#define RING_LIMIT_MS	2000
+/* Slab that others may have come to need meanwhile, in pages. */
+#define SLAB_SLACK	1024
 
 static struct options {
 	unsigned int threads;
+	int rings;
 	unsigned int seconds;
 	unsigned long commands;
 	unsigned int bound_ms;
@@ -46,9 +55,13 @@ static struct options {
 	size_t largest;
 	bool liar;
 	bool reset;
+	bool rebind;
+	bool slab;
 	const char *chaos;
+	const char *request;
 } opt = {
 	.threads = 8,
+	.rings = -1,
 	.seconds = 5,
 	.seed = 1,
 	.largest = 64 * 1024,
@@ -59,6 +72,8 @@ static long long end_ms;
 static atomic_bool stop;
 static atomic_ulong started;
 static atomic_ulong complaints;
+/* What the kernel's slabs needed when the load had begun, in pages. */
+static atomic_long slab_pages;
 
 /* What one thread saw. */
 struct worker {
@@ -69,6 +84,8 @@ struct worker {
 	unsigned long late;
 	unsigned long sessions;
 	unsigned long resets;
+	/* Commands through a ring that were good. */
+	unsigned long by_ring;
 	long long slowest_ms;
 };
 
@@ -157,32 +174,59 @@ static size_t draw_len(struct worker *w)
 }
 
 /* After a failure: until things work, or the time is over. */
-static void repair(struct worker *w, unsigned int generation)
+static void repair(struct worker *w, const struct verified *v,
+		   unsigned int generation)
 {
-	while (!over() && world_repair(&world, generation))
+	/* Who answers such things has been told something wrong. */
+	bool fresh = opt.liar &&
+		     (v->verdict == V_ODD || v->verdict == V_WRONG);
+
+	while (!over() && (fresh ? world_renew(&world, generation) :
+				   world_repair(&world, generation)))
 		usleep(RETRY_MS * 1000);
+}
+
+/* Notes what the slabs need once things have warmed up. */
+static void look_at_slab(unsigned long number)
+{
+	if (number == opt.commands / 4)
+		slab_pages = page_count("nr_slab_unreclaimable");
 }
 
 static void *work(void *arg)
 {
 	struct worker *w = arg;
+	bool by_ring = w->number < opt.rings;
 	struct world_view view;
+	struct io_uring ring;
 	struct verified v;
 
+	if (by_ring) {
+		int ret = ring_open(&ring, 4, w->number % 4 < 2 ?
+					      0 : IORING_SETUP_CQE32);
+
+		if (ret)
+			ksft_exit_fail_msg("no ring: %s\n", strerror(-ret));
+		ring_use(&ring);
+		ring_limit(w->number % 2 ? RING_LIMIT_MS : 0);
+	}
 	while (!over()) {
 		enum verified_op op = draw(w) % OP_COUNT;
 
-		started++;
+		look_at_slab(started++);
 		world_look(&world, w->number, &view);
 		verified_run(&view, op, draw_len(w), draw(w), &v);
 		account(w, &v);
+		w->by_ring += by_ring && v.verdict == V_GOOD;
 		if (v.verdict != V_GOOD)
-			repair(w, view.generation);
+			repair(w, &v, view.generation);
 		if (w->number == 0 && draw(w) % 64 == 0)
 			come_and_go(w);
 		if (opt.reset && w->number == 1 && draw(w) % 256 == 0)
 			reset(w, &view);
 	}
+	if (by_ring)
+		io_uring_queue_exit(&ring);
 	return NULL;
 }
 
@@ -190,16 +234,22 @@ static void print_help(const char *program)
 {
 	printf("usage: %s [options]\n"
 	       "  -t N   threads, up to %d (%u)\n"
+	       "  -u N   threads of those that use io_uring (half)\n"
 	       "  -s N   seconds, 0 for no limit (%u)\n"
 	       "  -c N   commands, 0 for no limit (0)\n"
 	       "  -b N   milliseconds that one command may take (what the driver says)\n"
 	       "  -m N   bytes of the longest text (%zu)\n"
 	       "  -r N   seed of the choices (%u)\n"
 	       "  -R     resets by request, now and then\n"
+	       "  -S     the kernel's slabs may not grow; for 10^5 commands and more\n"
 	       "  -x N[,RATE]  faults of the emulator at random, with that seed,\n"
 	       "         once everything is set up; includes -l\n"
-	       "  -l     the device lies: wrong results are counted, no failure; a\n"
-	       "         dead device is bound anew. Holds if faults are armed, too.\n",
+	       "  -f FILE  a request to the emulator, for faults before anything\n"
+	       "         is set up; includes -l\n"
+	       "  -B     binds the driver anew after that\n"
+	       "  -l     the device lies: a dead one is bound anew, and wrong results\n"
+	       "         are no failure if a fault hit that nobody can see through.\n"
+	       "         Holds if faults are armed, too.\n",
 	       program, THREADS_MAX, opt.threads, opt.seconds, opt.largest,
 	       opt.seed);
 }
@@ -222,10 +272,13 @@ static void parse(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "t:s:c:b:m:r:Rx:lh")) != -1) {
+	while ((c = getopt(argc, argv, "t:u:s:c:b:m:r:RSx:f:Blh")) != -1) {
 		switch (c) {
 		case 't':
 			opt.threads = parse_number(optarg);
+			break;
+		case 'u':
+			opt.rings = parse_number(optarg);
 			break;
 		case 's':
 			opt.seconds = parse_number(optarg);
@@ -245,9 +298,19 @@ static void parse(int argc, char **argv)
 		case 'R':
 			opt.reset = true;
 			break;
+		case 'S':
+			opt.slab = true;
+			break;
 		case 'x':
 			opt.chaos = optarg;
 			opt.liar = true;
+			break;
+		case 'f':
+			opt.request = optarg;
+			opt.liar = true;
+			break;
+		case 'B':
+			opt.rebind = true;
 			break;
 		case 'l':
 			opt.liar = true;
@@ -262,20 +325,31 @@ static void parse(int argc, char **argv)
 		print_help(argv[0]);
 		exit(2);
 	}
+	if (opt.rings < 0)
+		opt.rings = opt.threads / 2;
 }
 
-/* The first provisioning; a device with faults may need some tries. */
-static int begin(void)
+/* Makes things anew; what is amiss with the device may take some tries. */
+static int renew(void)
 {
-	long long end = now_ms() + (opt.liar ? BEGIN_MS : 0);
-	int ret = world_init(&world);
+	long long end = now_ms() + (opt.liar ? SETTLE_MS : 0);
+	int ret = world_renew(&world, world.generation);
 
-	world.may_rebind = opt.liar;
 	while (ret && now_ms() < end) {
 		usleep(RETRY_MS * 1000);
-		ret = world_repair(&world, world.generation);
+		ret = world_renew(&world, world.generation);
 	}
 	return ret;
+}
+
+/* The first provisioning. */
+static int begin(void)
+{
+	world_prepare(&world);
+	world.may_rebind = opt.liar;
+	if (opt.rebind)
+		world_rebind(&world);
+	return renew();
 }
 
 /* How long a command may take, as the driver has it. */
@@ -291,48 +365,7 @@ static unsigned int bound_ms(void)
 	}
 	if (ret)
 		ksft_exit_fail_msg("the driver's bounds: %s\n", strerror(-ret));
-	return query.command_timeout_ms + SLACK_MS +
-	       query.recovery_bound_ms * (opt.liar ? RECOVERIES_LIAR : 1);
-}
-
-/* Has the emulator draw faults, as -x says. */
-static void start_chaos(void)
-{
-	const char *rate = strchr(opt.chaos, ',');
-	char request[128], *answer;
-	bool started;
-
-	snprintf(request, sizeof(request),
-		 "{\"cmd\":\"chaos\",\"seed\":%.*s,\"rate\":%s}",
-		 (int)(rate ? rate - opt.chaos : strlen(opt.chaos)), opt.chaos,
-		 rate ? rate + 1 : "0.001");
-	answer = emulator_ask(request);
-	started = json_member(answer, "started");
-	if (!started)
-		ksft_exit_fail_msg("%s: %s\n", request,
-				   answer ? answer : "no answer");
-	free(answer);
-}
-
-/* The end of all faults; what they were. */
-static void stop_chaos(void)
-{
-	char *answer = emulator_ask("{\"cmd\":\"chaos-stop\"}");
-
-	ksft_print_msg("%s\n", answer ? answer : "no answer");
-	free(answer);
-	fault_clear();
-}
-
-/* Whether faults are armed, or drawn at random. */
-static bool has_faults(void)
-{
-	char *answer = emulator_ask("{\"cmd\":\"faults\"}");
-	bool found = json_count(json_member(answer, "faults")) ||
-		     json_member(json_member(answer, "chaos"), "seed");
-
-	free(answer);
-	return found;
+	return query.command_timeout_ms + query.recovery_bound_ms + SLACK_MS;
 }
 
 static void add(struct worker *sum, const struct worker *w)
@@ -342,6 +375,7 @@ static void add(struct worker *sum, const struct worker *w)
 	sum->late += w->late;
 	sum->sessions += w->sessions;
 	sum->resets += w->resets;
+	sum->by_ring += w->by_ring;
 	if (w->slowest_ms > sum->slowest_ms)
 		sum->slowest_ms = w->slowest_ms;
 }
@@ -372,20 +406,80 @@ static void describe(const struct worker *sum, char *text, size_t room)
 				sum->verdicts[i], verdict_names[i]);
 	len += snprintf(text + len, room - len, "%lu late; slowest %lld ms, ",
 			sum->late, sum->slowest_ms);
-	len += snprintf(text + len, room - len, "%lu sessions, %lu resets, ",
-			sum->sessions, sum->resets);
+	len += snprintf(text + len, room - len,
+			"%lu by io_uring, %lu sessions, %lu resets, ",
+			sum->by_ring, sum->sessions, sum->resets);
 	snprintf(text + len, room - len,
 		 "%u repairs, %u fresh starts, %u rebinds", world.repairs,
 		 world.fresh_starts, world.rebinds);
 }
 
+/* What the faults did, and what the driver did about it. */
+struct faults {
+	long long deceptions;
+	long long violations;
+};
+
+static struct faults look_at_faults(void)
+{
+	return (struct faults) { chaos_deceptions(), chaos_violations() };
+}
+
+/* Nothing is late, and nothing wrong that could have been seen to be. */
+static bool is_fine(const struct worker *sum, const struct faults *before,
+		    const struct faults *after)
+{
+	bool deceived = after->deceptions > before->deceptions;
+
+	if (deceived)
+		ksft_print_msg("%lld faults that nobody can see through\n",
+			       after->deceptions - before->deceptions);
+	return !sum->late && sum->verdicts[V_GOOD] &&
+	       (deceived || (!sum->verdicts[V_WRONG] && !sum->verdicts[V_ODD]));
+}
+
+/* NULL if nothing is left of the load, once everything is closed. */
+static const char *leftovers(long pinned, const struct faults *before,
+			     const struct faults *after)
+{
+	static char why[96];
+	long pages = pages_left(pinned), slab;
+
+	if (pages > 0) {
+		snprintf(why, sizeof(why), "%ld pages are pinned", pages);
+		return why;
+	}
+	slab = page_count("nr_slab_unreclaimable") - slab_pages;
+	if (opt.slab) {
+		ksft_print_msg("slabs: %ld pages more, of %ld\n", slab,
+			       (long)slab_pages);
+		if (slab > SLAB_SLACK)
+			return "the slabs have grown";
+	}
+	if (after->violations > before->violations)
+		return "violations of the protocol";
+	/* A device that lies may hold sessions that nobody knows of. */
+	return opt.liar ? NULL : device_at_rest();
+}
+
+static const char *afterwards(void)
+{
+	/* While faults are armed it may not. */
+	if (chaos_runs())
+		return NULL;
+	if (opt.liar && renew())
+		return "the device cannot be provisioned any more";
+	return works_again(&world);
+}
+
 int main(int argc, char **argv)
 {
+	struct faults before, after;
 	struct worker sum = { 0 };
-	char text[256];
 	const char *rest;
 	long long start;
-	bool fine;
+	char text[320];
+	long pinned;
 	int ret;
 
 	parse(argc, argv);
@@ -393,7 +487,11 @@ int main(int argc, char **argv)
 	if (!hsm_name())
 		ksft_exit_skip("no azihsm device\n");
 	ksft_set_plan(3);
-	if (has_faults())
+	before = look_at_faults();
+	pinned = pages_pinned();
+	if (opt.request)
+		chaos_request(opt.request);
+	if (chaos_runs())
 		opt.liar = true;
 	start = now_ms();
 	ret = begin();
@@ -404,23 +502,22 @@ int main(int argc, char **argv)
 	if (!opt.bound_ms)
 		opt.bound_ms = bound_ms();
 	if (opt.chaos)
-		start_chaos();
+		chaos_start(opt.chaos);
 	run(&sum);
-	if (opt.chaos)
-		stop_chaos();
-	fine = !sum.late && sum.verdicts[V_GOOD] &&
-	       (opt.liar || (!sum.verdicts[V_WRONG] && !sum.verdicts[V_ODD]));
-	/* While faults are armed it may not. */
-	rest = has_faults() ? NULL : works_again(&world);
+	if (opt.chaos || opt.request)
+		chaos_stop();
+	after = look_at_faults();
+	describe(&sum, text, sizeof(text));
+	ksft_test_result(is_fine(&sum, &before, &after),
+			 "load: %lu commands in %lld ms: %s\n",
+			 (unsigned long)started, now_ms() - start, text);
+	rest = afterwards();
 	if (rest)
 		ksft_print_msg("%s\n", rest);
 	ksft_test_result(!rest, "works afterwards\n");
 	world_close(&world);
-	describe(&sum, text, sizeof(text));
-	ksft_test_result(fine, "load: %lu commands in %lld ms: %s\n",
-			 (unsigned long)started, now_ms() - start, text);
-	/* A device that lies may hold sessions that nobody knows of. */
-	rest = opt.liar ? NULL : device_at_rest();
+	after = look_at_faults();
+	rest = leftovers(pinned, &before, &after);
 	if (rest)
 		ksft_print_msg("%s\n", rest);
 	ksft_test_result(!rest, "at rest\n");

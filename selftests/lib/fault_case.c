@@ -17,9 +17,6 @@
 #define LEN	1000
 /* Longest time that a case may take with all that follows, in seconds. */
 #define CASE_S	100
-/* When a late write has been made at the latest, in milliseconds. */
-#define LATE_MS	500
-
 static char why[384];
 
 static __printf(1, 2) const char *complain(const char *fmt, ...)
@@ -82,8 +79,7 @@ static const char *run(struct world *w, const struct fault_case *c)
 	if (!fault_clear())
 		return complain("the faults cannot be cleared");
 	/* A late write goes to whatever the slot holds by then. */
-	if (strstr(c->fault, "late-write"))
-		usleep(LATE_MS * 1000);
+	usleep(c->late_ms * 1000);
 	complaint = judge(c, &v);
 	if (complaint)
 		return complaint;

@@ -28,6 +28,8 @@
  * @may: verdicts that are right, MAY(..) | ..
  * @after_ms: the shortest time that the command may take, in milliseconds
  * @within_ms: the longest
+ * @late_ms: how long after the command the fault may do something, in
+ *           milliseconds
  */
 struct fault_case {
 	const char *name;
@@ -36,6 +38,7 @@ struct fault_case {
 	unsigned int may;
 	long long after_ms;
 	long long within_ms;
+	unsigned int late_ms;
 };
 
 /*

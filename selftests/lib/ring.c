@@ -7,11 +7,13 @@
 #include <string.h>
 #include <time.h>
 
+#include "kselftest.h"
+
 #include "hsm.h"
 #include "ring.h"
 
-/* How long a command of a door may take. */
-#define PATIENCE	30
+/* After so many seconds a command of a door hangs: nothing may take as long. */
+#define PATIENCE	120
 
 static_assert(sizeof(struct azihsm_uring_cp) == RING_PAYLOAD, "CP payload");
 static_assert(sizeof(struct azihsm_uring_gcm) == RING_PAYLOAD, "GCM payload");
@@ -213,17 +215,32 @@ int ring_wait(struct io_uring *ring, struct ring_done *done,
 }
 
 static __thread struct io_uring *door;
+static __thread __u16 limit_ms;
+
+/* Submits a command and waits for its end. */
+static struct ring_done go(struct io_uring_sqe *sqe)
+{
+	/* All payloads begin alike. */
+	struct azihsm_uring_cp *head = (struct azihsm_uring_cp *)sqe->cmd;
+	struct ring_done done = { 0 };
+	int ret;
+
+	head->timeout_ms = limit_ms;
+	ret = ring_wait(door, &done, PATIENCE);
+	/* Its buffers may not be used again. */
+	if (ret == -ETIME)
+		ksft_exit_fail_msg("a command does not end\n");
+	if (ret)
+		done.res = ret;
+	return done;
+}
 
 static int door_cp(int fd, struct azihsm_cp_cmd *cmd)
 {
 	struct azihsm_uring_result result = { 0 };
 	struct ring_done done;
-	int ret;
 
-	ring_put_cp(door, cmd, fd, &result, 0);
-	ret = ring_wait(door, &done, PATIENCE);
-	if (ret)
-		return ret;
+	done = go(ring_put_cp(door, cmd, fd, &result, 0));
 	cmd->out_ctxt = cmd->in_ctxt;
 	cmd->status = result.status;
 	cmd->byte_count = result.byte_count;
@@ -238,12 +255,8 @@ static int door_aes(int fd, struct azihsm_aes *cmd)
 {
 	struct azihsm_uring_result result = { 0 };
 	struct ring_done done;
-	int ret;
 
-	ring_put_aes(door, cmd, fd, &result, 0);
-	ret = ring_wait(door, &done, PATIENCE);
-	if (ret)
-		return ret;
+	done = go(ring_put_aes(door, cmd, fd, &result, 0));
 	if (done.res >= 0 && done.res != result.byte_count)
 		return -EPROTO;
 	cmd->out_ctxt = cmd->in_ctxt;
@@ -262,6 +275,11 @@ static const struct hsm_door ring_door = {
 	.cp = door_cp,
 	.aes = door_aes,
 };
+
+void ring_limit(__u16 ms)
+{
+	limit_ms = ms;
+}
 
 void ring_use(struct io_uring *ring)
 {

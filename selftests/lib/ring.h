@@ -68,5 +68,10 @@ int ring_wait(struct io_uring *ring, struct ring_done *done,
  * ring, one command at a time, instead of ioctls; NULL for ioctls again.
  */
 void ring_use(struct io_uring *ring);
+/*
+ * How long such a command may take at the device, in milliseconds; 0, the
+ * default, leaves that to the driver.
+ */
+void ring_limit(__u16 ms);
 
 #endif /* AZIHSM_RING_H */

@@ -152,26 +152,42 @@ static int health(const struct world *w)
 	return w->s[0].fd < 0 ? 0 : hsm_dev_info(w->s[0].fd, &info);
 }
 
-/* A controller that the driver has given up: the next probe may like it. */
-static void rebind(struct world *w)
+void world_rebind(struct world *w)
 {
-	static char address[64];
-
-	if (hsm_name())
-		snprintf(address, sizeof(address), "%s", hsm_pci_address());
 	w->rebinds++;
-	hsm_write_file(HSM_DRIVER "/unbind", address);
-	hsm_write_file(HSM_DRIVER "/bind", address);
+	hsm_write_file(HSM_DRIVER "/unbind", w->address);
+	hsm_write_file(HSM_DRIVER "/bind", w->address);
+	hsm_rescan();
+}
+
+/* Sees to it that there is a node. */
+static void look_after(struct world *w)
+{
+	int ret = health(w);
+
+	if (ret == -ENODEV || ret == -EIO)
+		close_files(w);
+	/* The driver has given the controller up: the next probe may like it. */
+	if (w->may_rebind && (ret == -EIO || !hsm_name()))
+		world_rebind(w);
+	if (w->s[0].fd < 0)
+		hsm_rescan();
+}
+
+void world_prepare(struct world *w)
+{
+	memset(w, 0, sizeof(*w));
+	pthread_mutex_init(&w->lock, NULL);
+	snprintf(w->address, sizeof(w->address), "%s", hsm_pci_address());
+	for (int i = 0; i < WORLD_SESSIONS; i++)
+		w->s[i].fd = -1;
 }
 
 int world_init(struct world *w)
 {
 	int ret;
 
-	memset(w, 0, sizeof(*w));
-	pthread_mutex_init(&w->lock, NULL);
-	for (int i = 0; i < WORLD_SESSIONS; i++)
-		w->s[i].fd = -1;
+	world_prepare(w);
 	ret = start_fresh(w);
 	w->fresh_starts = 0;
 	return ret;
@@ -192,7 +208,8 @@ void world_look(struct world *w, unsigned int thread, struct world_view *view)
 	pthread_mutex_unlock(&w->lock);
 }
 
-int world_repair(struct world *w, unsigned int generation)
+/* Makes things anew, if nobody has done so since. */
+static int mend(struct world *w, unsigned int generation, bool fresh)
 {
 	int ret = 0;
 
@@ -200,22 +217,30 @@ int world_repair(struct world *w, unsigned int generation)
 	if (w->generation != generation)
 		goto out;
 	w->repairs++;
-	ret = health(w);
-	if (ret == -ENODEV || ret == -EIO)
-		close_files(w);
-	if (w->may_rebind && (ret == -EIO || !hsm_name()))
-		rebind(w);
-	if (w->s[0].fd < 0)
-		hsm_rescan();
-	/* A device that was not reset needs no credential, only keys. */
-	ret = renew_keys(w);
-	if (ret)
-		ret = come_back(w);
-	if (ret && ret != -EAGAIN)
+	look_after(w);
+	if (fresh) {
 		ret = start_fresh(w);
+	} else {
+		/* A device that was not reset needs no credential, only keys. */
+		ret = renew_keys(w);
+		if (ret)
+			ret = come_back(w);
+		if (ret && ret != -EAGAIN)
+			ret = start_fresh(w);
+	}
 	if (!ret)
 		w->generation++;
 out:
 	pthread_mutex_unlock(&w->lock);
 	return ret;
+}
+
+int world_repair(struct world *w, unsigned int generation)
+{
+	return mend(w, generation, false);
+}
+
+int world_renew(struct world *w, unsigned int generation)
+{
+	return mend(w, generation, true);
 }

@@ -37,6 +37,7 @@ struct world_view {
  * @fresh_starts: how often the device had to be reset for it
  * @rebinds: how often the driver had to be bound anew
  * @may_rebind: whether a dead device is unbound and bound; else it stays dead
+ * @address: PCI address of the device
  * @part: the provisioned device
  * @s: the sessions; fd is -1 if there is none
  * @open: whether the device knows the session, as far as we know
@@ -49,12 +50,15 @@ struct world {
 	unsigned int fresh_starts;
 	unsigned int rebinds;
 	bool may_rebind;
+	char address[64];
 	struct hsm_partition part;
 	struct hsm_session s[WORLD_SESSIONS];
 	bool open[WORLD_SESSIONS];
 	struct world_keys keys;
 };
 
+/* A world without anything in it, of the device that is there. */
+void world_prepare(struct world *w);
 /*
  * Resets the device, provisions it, opens the sessions, makes the keys.
  * Returns 0, or what failed as ddi.h describes it; then world_repair() may be
@@ -71,5 +75,12 @@ void world_look(struct world *w, unsigned int thread, struct world_view *view);
  * so since @generation. Returns 0, or what failed: the caller may try again.
  */
 int world_repair(struct world *w, unsigned int generation);
+/*
+ * As above, but begins with a reset and trusts nothing that the device said
+ * before: it may have lied about a session.
+ */
+int world_renew(struct world *w, unsigned int generation);
+/* Unbinds the driver from the device and binds it again. */
+void world_rebind(struct world *w);
 
 #endif /* AZIHSM_WORLD_H */

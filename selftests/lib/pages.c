@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the kernel counts in pages.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pages.h"
+
+/* How long pages may stay pinned, in milliseconds. */
+#define PINNED_MS	5000
+
+/* Each processor has a share of a count, which it tells when it likes. */
+static void collect(void)
+{
+	int fd = open("/proc/sys/vm/stat_refresh", O_RDONLY);
+	char c;
+
+	if (fd < 0)
+		return;
+	if (read(fd, &c, 1) < 0)
+		perror("# stat_refresh");
+	close(fd);
+}
+
+long page_count(const char *name)
+{
+	char line[128], key[64];
+	long value, found = -1;
+	FILE *f;
+
+	collect();
+	f = fopen("/proc/vmstat", "r");
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%63s %ld", key, &value) == 2 &&
+		    !strcmp(key, name))
+			found = value;
+	fclose(f);
+	return found;
+}
+
+long pages_pinned(void)
+{
+	return page_count("nr_foll_pin_acquired") -
+	       page_count("nr_foll_pin_released");
+}
+
+long pages_left(long before)
+{
+	for (int ms = 0; ms < PINNED_MS && pages_pinned() > before; ms += 50)
+		usleep(50000);
+	return pages_pinned() - before;
+}
