@@ -105,6 +105,21 @@ static int forget_memory(void)
 	return 0;
 }
 
+static void *kept[256];
+
+/* kmemleak: keeps allocations that are lost when the module goes. */
+static int keep_memory(void)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(kept); i++) {
+		kept[i] = kmalloc(96, GFP_KERNEL);
+		if (!kept[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*make)(void);
@@ -114,6 +129,7 @@ static const struct {
 	{ "atomic-sleep", sleep_in_atomic_context },
 	{ "dma-api", unmap_a_part },
 	{ "kmemleak", forget_memory },
+	{ "kmemleak-kept", keep_memory },
 };
 
 static int __init azihsm_faults_init(void)
