@@ -2,6 +2,7 @@
 
 //! One life of a guest: started with its device, watched, and always brought to an end.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -9,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use tempfile::TempDir;
 
 use crate::child::{Child, Event, Interrupts, describe};
 use crate::console::{Lines, Port, Record};
@@ -18,6 +20,9 @@ use crate::qemu::{Counter, Iommu, Machine, QEMU};
 
 /// First word of the guest's lines that are for the runner.
 pub const MARK: &str = "@azihsm ";
+
+/// What the name of a folder for sockets begins with; the runner's process id follows.
+const SOCKETS: &str = "azihsm-";
 
 /// How long the guest may take to turn itself off after its job.
 const OFF_LIMIT: Duration = Duration::from_secs(15);
@@ -113,10 +118,7 @@ impl Guest<'_> {
     pub fn run(&self, listener: &mut dyn Listener) -> Result<Outcome> {
         let interrupts = Interrupts::hold()?;
         let (sender, events) = mpsc::channel();
-        let sockets = tempfile::Builder::new()
-            .prefix("azihsm-")
-            .tempdir()
-            .context("making a folder for the sockets")?;
+        let sockets = sockets_folder(&std::env::temp_dir())?;
 
         let emulator = self
             .device
@@ -140,7 +142,7 @@ impl Guest<'_> {
         };
         let (mut command, ports) = machine.command()?;
         let qemu_log = self.dir.join("qemu.log");
-        let log = std::fs::File::create(&qemu_log)?;
+        let log = fs::File::create(&qemu_log)?;
         command.stdout(log.try_clone()?).stderr(log);
         let console = self.dir.join("console.log");
         let start = Instant::now();
@@ -318,6 +320,25 @@ impl Life {
     }
 }
 
+/// A folder for sockets, whose paths must be short; removes those of runners that were killed.
+fn sockets_folder(parent: &Path) -> Result<TempDir> {
+    for entry in fs::read_dir(parent)?.flatten() {
+        let name = entry.file_name();
+        let owner = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(SOCKETS)?.split_once('-'))
+            .filter(|(pid, _)| pid.parse::<u32>().is_ok());
+        if owner.is_some_and(|(pid, _)| !Path::new("/proc").join(pid).exists()) {
+            // Another runner may be at it, too.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    tempfile::Builder::new()
+        .prefix(&format!("{SOCKETS}{}-", std::process::id()))
+        .tempdir_in(parent)
+        .context("making a folder for the sockets")
+}
+
 fn qemu_succeeded(qemu: &Child) -> bool {
     qemu.status().is_some_and(|status| status.success())
 }
@@ -335,4 +356,26 @@ fn read_port(
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_of_killed_runners_are_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let path = parent.path().join(name);
+            fs::create_dir(&path).unwrap();
+            path
+        };
+        // No process has so large a number.
+        let dead = make("azihsm-4194305-a");
+        let alive = make(&format!("azihsm-{}-a", std::process::id()));
+        let other = make("azihsm-a");
+        let mine = sockets_folder(parent.path()).unwrap();
+        assert!(!dead.exists());
+        assert!(alive.exists() && other.exists() && mine.path().exists());
+    }
 }
