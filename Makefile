@@ -14,7 +14,7 @@ MO ?= $(CURDIR)/build/module$(KERNEL:%=$(if $(filter-out stock,$(KERNEL)),-%))
 # The guest tests to run with `make test`, and the run of tools/vm/runs.toml.
 T ?=
 RUN ?= guest
-# How many guests run at once in `make check`; the number of processors and one more if it is empty.
+# How many guests run at once in `make check`; empty for what the machine has processors and memory for.
 JOBS ?=
 # Arguments of `azihsm bench`, and of the emulator meanwhile.
 BENCH ?=

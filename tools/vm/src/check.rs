@@ -2,12 +2,13 @@
 
 //! `make check`: everything, one summary at the end.
 
+use std::fs;
 use std::num::NonZero;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::thread;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 
 use crate::artifacts::cargo;
@@ -29,7 +30,8 @@ use crate::tap;
 pub struct CheckArgs {
     /// Only these suites; all if none is given.
     suites: Vec<String>,
-    /// How many guests run at once; the number of processors and one more if it is not given.
+    /// How many guests run at once; if it is not given the number of processors and one more, as
+    /// far as there is 1 GiB of memory for each.
     #[arg(long)]
     jobs: Option<NonZero<usize>>,
     /// Use what is built.
@@ -94,13 +96,11 @@ impl Work {
             |name: &str| args.suites.is_empty() || args.suites.iter().any(|suite| suite == name);
         others.retain(|(name, ..)| wanted(name));
         runs.retain(|run| wanted(&run.name));
-        // Guests wait most of the time.
-        let usual = thread::available_parallelism()?.saturating_add(1);
         Ok(Self {
             layout,
             others,
             runs,
-            places: args.jobs.unwrap_or(usual).get(),
+            places: args.jobs.map_or_else(usual_places, |jobs| Ok(jobs.get()))?,
             built: args.built,
         })
     }
@@ -178,6 +178,23 @@ impl Work {
         }
         .run()
     }
+}
+
+/// As many places as the machine has use for. Guests wait most of the time.
+fn usual_places() -> Result<usize> {
+    let processors = thread::available_parallelism()?.get();
+    let memory =
+        free_gib(&fs::read_to_string("/proc/meminfo")?).context("reading /proc/meminfo")?;
+    Ok((processors + 1).min(memory).max(1))
+}
+
+/// How much memory is free, in GiB, out of `/proc/meminfo`.
+fn free_gib(meminfo: &str) -> Option<usize> {
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: usize = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib >> 20)
 }
 
 /// A suite that could not be run is one failure. The only error is that a signal came.
@@ -293,6 +310,13 @@ test result: FAILED. 1 passed; 1 failed; 1 ignored
                 ("src/lib.rs - doc (line 3)", tap::Result::Passed),
             ]
         );
+    }
+
+    #[test]
+    fn free_memory_is_understood() {
+        let meminfo = "MemTotal:  8000000 kB\nMemAvailable:    3500000 kB\nBuffers: 1 kB\n";
+        assert_eq!(free_gib(meminfo), Some(3));
+        assert_eq!(free_gib("MemTotal:  8000000 kB\n"), None);
     }
 
     #[test]

@@ -28,13 +28,20 @@ const GONE_LIMIT: Duration = Duration::from_secs(5);
 /// A command that is killed.
 struct Subject {
     args: &'static [&'static str],
-    /// What it has said when it is in the middle of its work.
-    middle: &'static [&'static str],
+    middle: Middle,
+}
+
+/// When a command is in the middle of its work.
+enum Middle {
+    /// It has said this.
+    Said(&'static str),
+    /// The kernels of these guests have said something.
+    Booting([&'static str; 2]),
 }
 
 const DEMO: Subject = Subject {
     args: &["demo", "--built"],
-    middle: &["Provisioning"],
+    middle: Middle::Said("Provisioning"),
 };
 
 /// Two guests at once.
@@ -47,10 +54,7 @@ const GUESTS: Subject = Subject {
         "guest-8-vectors",
         "guest-17-vectors",
     ],
-    middle: &[
-        "guest-8-vectors: module-load",
-        "guest-17-vectors: module-load",
-    ],
+    middle: Middle::Booting(["guest-8-vectors", "guest-17-vectors"]),
 };
 
 /// Who is killed.
@@ -123,7 +127,7 @@ impl Case<'_> {
             .stderr(output);
         let (events, _ends) = mpsc::channel();
         let runner = Child::spawn("command", &mut command, events)?;
-        self.wait_for_middle(&log, &runner)?;
+        self.wait_for_middle(&log, &runs, &runner)?;
 
         let children = descendants(runner.pid())?;
         let (target, signal) = match self.victim {
@@ -166,16 +170,18 @@ impl Case<'_> {
         complaints
     }
 
-    fn wait_for_middle(&self, log: &Path, runner: &Child) -> Result<()> {
+    fn wait_for_middle(&self, log: &Path, runs: &Path, runner: &Child) -> Result<()> {
         let until = Instant::now() + BEGIN_LIMIT;
         loop {
             let text = fs::read_to_string(log)?;
-            if self
-                .subject
-                .middle
-                .iter()
-                .all(|middle| text.contains(middle))
-            {
+            let reached = match self.subject.middle {
+                Middle::Said(line) => text.contains(line),
+                Middle::Booting(guests) => guests.iter().all(|guest| {
+                    let console = runs.join(guest).join("console.log");
+                    fs::metadata(console).is_ok_and(|file| file.len() > 0)
+                }),
+            };
+            if reached {
                 return Ok(());
             }
             self.interrupts.check()?;

@@ -206,6 +206,26 @@ mod tests {
         assert!(runs.iter().any(|run| run.firmware == Firmware::Remote));
     }
 
+    /// The names in the makefile of the guest tests.
+    fn guest_tests() -> Vec<String> {
+        let makefile = include_str!("../../../selftests/Makefile").replace("\\\n", " ");
+        let names = makefile
+            .lines()
+            .find_map(|line| line.strip_prefix("TESTS :="));
+        names
+            .unwrap()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_tests_of_all_runs_exist() {
+        for run in parse(include_str!("../runs.toml")).unwrap() {
+            run.choose(&guest_tests()).unwrap();
+        }
+    }
+
     #[test]
     fn misspelt_keys_are_refused() {
         assert!(parse("[[run]]\nname = 'a'\nfirmwares = 'model'\n").is_err());
