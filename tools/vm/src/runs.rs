@@ -78,6 +78,8 @@ pub enum Verb {
     Check,
     /// `make check-debug`.
     CheckDebug,
+    /// None but `make test RUN=NAME`.
+    Test,
 }
 
 #[derive(Deserialize)]
