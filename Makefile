@@ -72,7 +72,7 @@ vm: env$(if $(filter debug,$(KERNEL)),-debug)
 check: env-debug
 	$(Q)$(runner) check $(JOBS:%=--jobs %) $(T)
 
-## check-debug: all guest tests in a kernel that checks memory, locks, contexts and DMA
+## check-debug: all guest tests in a kernel that checks memory, locks, contexts and DMA (T, JOBS too)
 check-debug: env-debug
 	$(Q)$(runner) check-debug $(JOBS:%=--jobs %) $(T)
 
