@@ -88,11 +88,11 @@ impl Controller<'_> {
     fn admin_command_until(&self, command: Command, until: Instant<Monotonic>) -> Result<u32> {
         let slot = Slot::take(self, &*self.admin, until)?;
         let sqe = command.sqe(slot.cid());
-        let mut flight = slot.submit(sqe, until - Instant::now())?;
+        let mut flight = slot.submit(&sqe, until - Instant::now())?;
         let error = loop {
             let look = Instant::now() + LOOK;
             let last = (until - look).is_negative();
-            let error = match flight.wait(if last { until } else { look }) {
+            let error = match flight.wait(if last { until } else { look }, Outcome::copied) {
                 Waited::Ended(_slot, Outcome::Completed(cqe)) => {
                     return cqe.value().map_err(|status| {
                         dev_dbg!(

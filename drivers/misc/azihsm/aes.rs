@@ -129,10 +129,10 @@ impl Controller<'_> {
             |slot| prepare(slot, &request, pinned.as_deref()),
         )?;
         let flight = slot
-            .submit(sqe, params::command_timeout())
+            .submit(&sqe, params::command_timeout())
             .map_err(|e| self.not_accepted(e))?;
 
-        let (slot, outcome) = match flight.wait(patience.end) {
+        let (slot, outcome) = match flight.wait(patience.end, Outcome::copied) {
             Waited::Ended(slot, outcome) => (slot, outcome),
             Waited::Interrupted(flight, e) => {
                 if let Some((file, ticket)) = announced.hand_over() {
@@ -208,7 +208,7 @@ impl Controller<'_> {
             Ok((slot, sqe, left))
         };
         match prepared() {
-            Ok((slot, sqe, left)) => Ok(submit(slot, sqe, left, ring, issue, reap)),
+            Ok((slot, sqe, left)) => Ok(submit(slot, &sqe, left, ring, issue, reap)),
             Err(stop) => Err((issue, stop)),
         }
     }
@@ -283,12 +283,11 @@ impl Controller<'_> {
 /// Puts the data where the device finds it and returns the submission entry, [`None`] if the
 /// caller's memory is not there.
 fn prepare(
-    slot: &Slot<'_, Fast, Controller<'_>>,
+    slot: &mut Slot<'_, Fast, Controller<'_>>,
     request: &Request,
     pinned: Option<&Pinned>,
 ) -> Result<Option<wire::Sqe>, Refusal> {
-    let memory = slot.memory().map_err(|e| Refusal::new(e, Ext::OK))?;
-    let placed = placement::place(memory, request, pinned)?;
+    let placed = placement::place(slot, request, pinned)?;
     Ok(placed.map(|placed| {
         request
             .command(placed.source, placed.destination, placed.tail)

@@ -15,24 +15,34 @@ use kernel::{
         Instant,
         Monotonic, //
     },
-    uaccess::UserSlice, //
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
 };
 
 use crate::{
     dma::{
+        Area,
+        Dirty,
         Piece,
         SlotMemory, //
     },
     kapi::uaccess,
     queue::{
         CqeOf,
+        FoundIn,
         Host,
         Kind,
         Queue, //
     },
     slot::Outcome,
+    stats::Usage,
     uring::Target,
-    wire::Cid, //
+    wire::{
+        Cid,
+        Cqe as _, //
+    }, //
 };
 
 /// A slot that belongs to the caller, with nothing at the device.
@@ -40,18 +50,32 @@ pub(crate) struct Slot<'a, K: Kind, H: Host> {
     host: &'a H,
     queue: &'a Queue<K>,
     cid: Cid,
+    /// What its memory holds.
+    dirty: Dirty,
+    /// What the data took that was not counted yet.
+    usage: Usage,
 }
 
 impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
+    fn new(host: &'a H, queue: &'a Queue<K>, cid: Cid, dirty: Dirty) -> Self {
+        Self {
+            host,
+            queue,
+            cid,
+            dirty,
+            usage: Usage::default(),
+        }
+    }
+
     /// Takes a free slot of `queue`.
     pub(crate) fn try_take(host: &'a H, queue: &'a Queue<K>) -> Option<Self> {
         let cid = queue.try_acquire()?.cid;
-        Some(Self { host, queue, cid })
+        Some(Self::new(host, queue, cid, Dirty::default()))
     }
 
     /// Takes over a slot of `queue` that was granted to the caller.
     pub(crate) fn granted(host: &'a H, queue: &'a Queue<K>, cid: Cid) -> Self {
-        Self { host, queue, cid }
+        Self::new(host, queue, cid, Dirty::default())
     }
 
     /// Takes a slot of `queue`, which has its waiters for itself, waiting for one if needed.
@@ -65,28 +89,33 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
         until: Instant<Monotonic>,
     ) -> Result<Self> {
         let cid = queue.acquire(until)?.cid;
-        Ok(Self { host, queue, cid })
+        Ok(Self::new(host, queue, cid, Dirty::default()))
+    }
+
+    fn found(host: &'a H, queue: &'a Queue<K>, found: FoundIn<K>) -> Ended<'a, K, H> {
+        let outcome = found.outcome.map(|words| *<CqeOf<K>>::from_words(&words));
+        let slot = Self::new(host, queue, found.cid, found.dirty);
+        (slot, outcome, found.left)
     }
 
     /// Takes over the next finished command whose caller is gone.
-    pub(crate) fn leftover(
-        host: &'a H,
-        queue: &'a Queue<K>,
-    ) -> Option<(Self, Outcome<CqeOf<K>>, K::Left)> {
-        let (cid, outcome, left) = queue.take_leftover()?;
-        Some((Self { host, queue, cid }, outcome, left))
+    pub(crate) fn leftover(host: &'a H, queue: &'a Queue<K>) -> Option<Ended<'a, K, H>> {
+        Some(Self::found(host, queue, queue.take_leftover()?))
     }
 
     /// Takes over a finished command of a ring; [`None`] if it did not finish or was taken over
     /// already.
-    pub(crate) fn of_ring(
+    ///
+    /// What was left with it is passed to `f`, with the outcome, under the lock of the queue.
+    pub(crate) fn of_ring<R>(
         host: &'a H,
         queue: &'a Queue<K>,
         cid: Cid,
         sequence: u32,
-    ) -> Option<(Self, Outcome<CqeOf<K>>, K::Left)> {
-        let (outcome, left) = queue.take_ring(cid, sequence)?;
-        Some((Self { host, queue, cid }, outcome, left))
+        f: impl FnOnce(Outcome<&CqeOf<K>>, K::Left) -> R,
+    ) -> Option<(Self, R)> {
+        let (dirty, result) = queue.take_ring(cid, sequence, f)?;
+        Some((Self::new(host, queue, cid, dirty), result))
     }
 
     /// Takes back a finished command of a ring whose submitter did not come for it before `past`.
@@ -94,9 +123,8 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
         host: &'a H,
         queue: &'a Queue<K>,
         past: Option<Instant<Monotonic>>,
-    ) -> Option<(Self, Outcome<CqeOf<K>>, K::Left)> {
-        let (cid, outcome, left) = queue.take_uncollected(past)?;
-        Some((Self { host, queue, cid }, outcome, left))
+    ) -> Option<Ended<'a, K, H>> {
+        Some(Self::found(host, queue, queue.take_uncollected(past)?))
     }
 
     /// Returns whom the queue belongs to.
@@ -123,6 +151,36 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
         self.queue.memory(self.cid).ok_or(EINVAL)
     }
 
+    /// Copies `len` bytes from user space to `offset` of `area` of the slot's memory; see
+    /// [`SlotMemory::copy_from_user`].
+    pub(crate) fn copy_in(
+        &mut self,
+        area: Area,
+        offset: usize,
+        src: UserPtr,
+        len: usize,
+    ) -> Result {
+        self.memory()?
+            .copy_from_user(&mut self.dirty, area, offset, src, len)?;
+        self.note_copied(len);
+        Ok(())
+    }
+
+    /// Notes that the device may write to the first `len` bytes of `area`.
+    pub(crate) fn claim(&mut self, area: Area, len: usize) {
+        self.dirty.claim(area, len);
+    }
+
+    /// Returns what the data took, for who adds to it.
+    pub(crate) fn usage(&mut self) -> &mut Usage {
+        &mut self.usage
+    }
+
+    fn note_copied(&mut self, len: usize) {
+        // CAST: A copy is no longer than an area.
+        self.usage.bytes_copied += len as u32;
+    }
+
     /// Copies output to the caller and gives the slot back.
     ///
     /// User memory that is not there may take as long as its owner likes to get there. So it is
@@ -131,16 +189,22 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
     /// # Errors
     ///
     /// [`EFAULT`] if the user memory cannot be written.
-    pub(crate) fn deliver(self, pieces: &[Piece]) -> Result {
+    pub(crate) fn deliver(mut self, pieces: &[Piece]) -> Result {
         let memory = self.memory()?;
-        if pieces
-            .iter()
-            .all(|piece| memory.copy_to_user(piece).is_ok())
-        {
-            return Ok(());
+        for piece in pieces {
+            if memory.copy_to_user(piece).is_err() {
+                return self.deliver_sleeping(memory, pieces);
+            }
+            self.note_copied(piece.len);
         }
+        Ok(())
+    }
+
+    #[cold]
+    fn deliver_sleeping(mut self, memory: &SlotMemory, pieces: &[Piece]) -> Result {
         let mut aside = KVec::<u8>::new();
         let len = pieces.iter().map(|piece| piece.len).sum();
+        self.note_copied(len);
         if aside.resize(len, 0, GFP_KERNEL | __GFP_NOWARN).is_err() {
             return pieces
                 .iter()
@@ -171,8 +235,9 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
     /// # Errors
     ///
     /// See [`Queue::submit`]; the slot is given back.
-    pub(crate) fn submit(self, sqe: K::Sqe, timeout: Delta) -> Result<InFlight<'a, K, H>> {
-        self.queue.submit(self.host, sqe, timeout)?;
+    pub(crate) fn submit(self, sqe: &K::Sqe, timeout: Delta) -> Result<InFlight<'a, K, H>> {
+        self.queue
+            .submit(self.host, sqe, timeout, self.dirty, self.usage)?;
         let slot = ManuallyDrop::new(self);
         Ok(InFlight {
             host: slot.host,
@@ -190,14 +255,15 @@ impl<K: Kind, H: Host> Slot<'_, K, H> {
     /// Gives everything back if the queue does not take the command.
     pub(crate) fn submit_ring(
         self,
-        sqe: K::Sqe,
+        sqe: &K::Sqe,
         timeout: Delta,
         left: K::Left,
         target: Target,
         batch: bool,
     ) -> Result<(), (Self, K::Left, Target)> {
         let (host, queue) = (self.host, self.queue);
-        match queue.submit_ring(host, sqe, timeout, left, target, batch) {
+        let data = (self.dirty, self.usage);
+        match queue.submit_ring(host, sqe, timeout, data, (left, target), batch) {
             Ok(()) => {
                 // From here on the slot is the command's.
                 let _ = ManuallyDrop::new(self);
@@ -210,8 +276,10 @@ impl<K: Kind, H: Host> Slot<'_, K, H> {
 
 impl<K: Kind, H: Host> Drop for Slot<'_, K, H> {
     fn drop(&mut self) {
-        let usage = self.queue.memory(self.cid).map(SlotMemory::clean);
-        self.queue.release(self.cid, usage.unwrap_or_default());
+        if let Some(memory) = self.queue.memory(self.cid) {
+            memory.wipe(self.dirty);
+        }
+        self.queue.release(self.cid, self.usage.bytes_copied);
     }
 }
 
@@ -230,27 +298,28 @@ pub(crate) struct InFlight<'a, K: Kind, H: Host> {
 pub(crate) type Ended<'a, K, H> = (Slot<'a, K, H>, Outcome<CqeOf<K>>, <K as Kind>::Left);
 
 /// How a wait ended.
-pub(crate) enum Waited<'a, K: Kind, H: Host> {
+pub(crate) enum Waited<'a, K: Kind, H: Host, R> {
     /// The command ended.
-    Ended(Slot<'a, K, H>, Outcome<CqeOf<K>>),
+    Ended(Slot<'a, K, H>, R),
     /// The wait ended first, for the reason given.
     Interrupted(InFlight<'a, K, H>, Error),
 }
 
 impl<'a, K: Kind, H: Host> InFlight<'a, K, H> {
-    fn slot(self) -> Slot<'a, K, H> {
-        Slot {
-            host: self.host,
-            queue: self.queue,
-            cid: self.cid,
-        }
-    }
-
     /// Waits until the command ended, the caller is killed ([`EINTR`]) or it is `until`
     /// ([`ETIMEDOUT`]).
-    pub(crate) fn wait(self, until: Instant<Monotonic>) -> Waited<'a, K, H> {
-        match self.queue.wait(self.host, self.cid, until) {
-            Ok(outcome) => Waited::Ended(self.slot(), outcome),
+    ///
+    /// The outcome is passed to `f`, under the lock of the queue.
+    pub(crate) fn wait<R>(
+        self,
+        until: Instant<Monotonic>,
+        f: impl FnMut(Outcome<&CqeOf<K>>) -> R,
+    ) -> Waited<'a, K, H, R> {
+        match self.queue.wait(self.host, self.cid, until, f) {
+            Ok((dirty, result)) => {
+                let slot = Slot::new(self.host, self.queue, self.cid, dirty);
+                Waited::Ended(slot, result)
+            }
             Err(e) => Waited::Interrupted(self, e),
         }
     }
@@ -262,7 +331,7 @@ impl<'a, K: Kind, H: Host> InFlight<'a, K, H> {
     /// Gives everything back if the command has ended meanwhile.
     pub(crate) fn leave(self, left: K::Left) -> Result<(), Ended<'a, K, H>> {
         match self.queue.leave(self.cid, left) {
-            Some((outcome, left)) => Err((self.slot(), outcome, left)),
+            Some(found) => Err(Slot::found(self.host, self.queue, found)),
             None => Ok(()),
         }
     }

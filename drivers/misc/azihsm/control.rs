@@ -154,9 +154,9 @@ impl<'a> Controller<'a> {
             |slot| place(slot, &request),
         )?;
         let flight = slot
-            .submit(sqe, params::command_timeout())
+            .submit(&sqe, params::command_timeout())
             .map_err(|e| self.not_accepted(e))?;
-        let (slot, outcome) = match flight.wait(patience.end) {
+        let (slot, outcome) = match flight.wait(patience.end, Outcome::copied) {
             Waited::Ended(slot, outcome) => (slot, outcome),
             Waited::Interrupted(flight, e) => {
                 if let Some(opening) = opening {
@@ -258,7 +258,7 @@ impl<'a> Controller<'a> {
             Ok((slot, sqe, left))
         };
         match prepared() {
-            Ok((slot, sqe, left)) => Ok(submit(slot, sqe, left, ring, issue, reap)),
+            Ok((slot, sqe, left)) => Ok(submit(slot, &sqe, left, ring, issue, reap)),
             Err(stop) => Err((issue, stop)),
         }
     }
@@ -325,7 +325,7 @@ fn check_buffers(request: &Request) -> Result<(), Refusal> {
 /// Puts the request into the slot's memory and returns the submission entry, [`None`] if the
 /// caller's memory is not there.
 fn place(
-    slot: &Slot<'_, Control, Controller<'_>>,
+    slot: &mut Slot<'_, Control, Controller<'_>>,
     request: &Request,
 ) -> Result<Option<wire::Sqe>, Refusal> {
     let memory = slot.memory().map_err(|e| Refusal::new(e, Ext::OK))?;
@@ -333,7 +333,7 @@ fn place(
         let first = memory.address(area);
         Buffer::new(len, first, first + DEVICE_PAGE as u64).ok_or(Refusal::new(EINVAL, Ext::OK))
     };
-    let copied = memory.copy_from_user(
+    let copied = slot.copy_in(
         Area::Source,
         0,
         UserPtr::from_addr(request.src as usize),
@@ -343,7 +343,7 @@ fn place(
         return Ok(None);
     }
     // The device does not look at the room for its response: it always gets the whole area.
-    memory.claim(Area::Destination, AREA);
+    slot.claim(Area::Destination, AREA);
     Ok(Some(wire::Sqe::generic(
         slot.cid(),
         &buffer(request.src_len, Area::Source)?,

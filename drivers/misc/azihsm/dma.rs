@@ -22,10 +22,6 @@ use kernel::{
         Io, //
     },
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    },
     uaccess::{
         UserPtr,
         UserSlice, //
@@ -34,7 +30,6 @@ use kernel::{
 
 use crate::{
     kapi::coherent,
-    stats::Usage,
     wire::sgl, //
 };
 
@@ -101,16 +96,35 @@ impl Piece {
     }
 }
 
+/// Bytes at the start of each area of a slot that may hold data of the present command.
+///
+/// Whoever owns the slot keeps it: there is no other who could write to the slot's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dirty {
+    source: u16,
+    destination: u16,
+}
+
+impl Dirty {
+    /// Notes that the first `len` bytes of `area` will hold data.
+    pub(crate) fn claim(&mut self, area: Area, len: usize) {
+        const { assert!(AREA <= u16::MAX as usize) };
+        // CAST: Just asserted.
+        let len = len.min(AREA) as u16;
+        let dirty = match area {
+            Area::Source => &mut self.source,
+            Area::Destination => &mut self.destination,
+        };
+        *dirty = len.max(*dirty);
+    }
+}
+
 /// Memory of one slot, which the slot owns for life.
 ///
 /// Holds DMA memory of a bound device: lives only inside the function's data.
 pub(crate) struct SlotMemory {
     data: Coherent<[u8]>,
     lists: Option<Coherent<[sgl::Descriptor]>>,
-    /// Bytes at the start of each area that may hold data of the present command.
-    dirty: [Atomic<usize>; 2],
-    /// What the data of the present command took, in the order of [`Usage`].
-    usage: [Atomic<u64>; 4],
 }
 
 impl SlotMemory {
@@ -127,50 +141,7 @@ impl SlotMemory {
         Ok(Self {
             data: Coherent::zeroed_slice(dev, 2 * AREA, GFP_KERNEL)?,
             lists,
-            dirty: [const { Atomic::new(0) }; 2],
-            usage: [const { Atomic::new(0) }; 4],
         })
-    }
-
-    fn dirty(&self, area: Area) -> &Atomic<usize> {
-        let [source, destination] = &self.dirty;
-        match area {
-            Area::Source => source,
-            Area::Destination => destination,
-        }
-    }
-
-    /// Notes that the first `len` bytes of `area` will hold data.
-    ///
-    /// Only the owner of the slot calls this, so there is no race.
-    pub(crate) fn claim(&self, area: Area, len: usize) {
-        let dirty = self.dirty(area);
-        dirty.store(dirty.load(Relaxed).max(len.min(AREA)), Relaxed);
-    }
-
-    /// Notes what data of the present command took.
-    ///
-    /// Only the owner of the slot calls this, so there is no race.
-    pub(crate) fn note(&self, usage: Usage) {
-        let Usage {
-            bytes_copied,
-            pages_pinned,
-            descriptors,
-            mappings,
-        } = usage;
-        let values = [bytes_copied, pages_pinned, descriptors, mappings];
-        for (sum, value) in self.usage.iter().zip(values) {
-            sum.store(sum.load(Relaxed) + value, Relaxed);
-        }
-    }
-
-    /// Notes that so many bytes were copied.
-    fn note_copied(&self, len: usize) {
-        self.note(Usage {
-            // The copy was no longer than an area.
-            bytes_copied: len as u64,
-            ..Usage::default()
-        });
     }
 
     /// Returns the DMA address of `area`.
@@ -179,13 +150,15 @@ impl SlotMemory {
         self.data.dma_address() + area.offset() as u64
     }
 
-    /// Copies `len` bytes from user space to `offset` of `area`, without a page fault.
+    /// Copies `len` bytes from user space to `offset` of `area`, without a page fault, and notes
+    /// in `dirty` that they are there.
     ///
     /// # Errors
     ///
     /// [`ERANGE`] if the area is too small, [`EFAULT`] if the user memory is not there.
     pub(crate) fn copy_from_user(
         &self,
+        dirty: &mut Dirty,
         area: Area,
         offset: usize,
         src: UserPtr,
@@ -195,10 +168,8 @@ impl SlotMemory {
             .checked_add(len)
             .filter(|end| *end <= AREA)
             .ok_or(ERANGE)?;
-        self.claim(area, end);
-        coherent::copy_from_user_nofault(&self.data, area.offset() + offset, src, len)?;
-        self.note_copied(len);
-        Ok(())
+        dirty.claim(area, end);
+        coherent::copy_from_user_nofault(&self.data, area.offset() + offset, src, len)
     }
 
     /// Copies a piece of the destination area to the caller, without a page fault.
@@ -208,9 +179,7 @@ impl SlotMemory {
     /// [`ERANGE`] if the area is too small, [`EFAULT`] if the user memory is not there.
     pub(crate) fn copy_to_user(&self, piece: &Piece) -> Result {
         let offset = piece.checked_offset()?;
-        coherent::copy_to_user_nofault(&self.data, offset, piece.to, piece.len)?;
-        self.note_copied(piece.len);
-        Ok(())
+        coherent::copy_to_user_nofault(&self.data, offset, piece.to, piece.len)
     }
 
     /// Copies a piece of the destination area to the caller; sleeps as long as its memory takes to
@@ -223,9 +192,7 @@ impl SlotMemory {
         let offset = piece.checked_offset()?;
         UserSlice::new(piece.to, piece.len)
             .writer()
-            .write_dma(&self.data, offset, piece.len)?;
-        self.note_copied(piece.len);
-        Ok(())
+            .write_dma(&self.data, offset, piece.len)
     }
 
     /// Copies a piece of the destination area to `out`, from where it goes to the caller.
@@ -238,9 +205,7 @@ impl SlotMemory {
         if out.len() != piece.len {
             return Err(ERANGE);
         }
-        coherent::read(&self.data, offset, out)?;
-        self.note_copied(piece.len);
-        Ok(())
+        coherent::read(&self.data, offset, out)
     }
 
     /// Returns the DMA address of the slot's list segment for `area`.
@@ -268,31 +233,31 @@ impl SlotMemory {
         Ok(())
     }
 
-    /// Clears what a command left in the data areas, and returns what its data took.
-    pub(crate) fn clean(&self) -> Usage {
-        self.wipe();
-        let [bytes_copied, pages_pinned, descriptors, mappings] =
-            self.usage.each_ref().map(|value| {
-                let taken = value.load(Relaxed);
-                value.store(0, Relaxed);
-                taken
-            });
-        Usage {
-            bytes_copied,
-            pages_pinned,
-            descriptors,
-            mappings,
-        }
-    }
-
-    fn wipe(&self) {
-        for area in [Area::Source, Area::Destination] {
-            let len = self.dirty(area).load(Relaxed);
+    /// Clears what a command left in the data areas.
+    pub(crate) fn wipe(&self, dirty: Dirty) {
+        for (area, len) in [
+            (Area::Source, dirty.source),
+            (Area::Destination, dirty.destination),
+        ] {
             if len != 0 {
                 // The range lies in the allocation, so this cannot fail.
-                let _ = coherent::clear(&self.data, area.offset(), len);
-                self.dirty(area).store(0, Relaxed);
+                let _ = coherent::clear(&self.data, area.offset(), usize::from(len));
             }
         }
+    }
+}
+
+#[kunit_tests(azihsm_dma)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_dirty_only_grows() {
+        let mut dirty = Dirty::default();
+        dirty.claim(Area::Source, 5);
+        dirty.claim(Area::Source, 3);
+        assert_eq!((dirty.source, dirty.destination), (5, 0));
+        dirty.claim(Area::Destination, usize::MAX);
+        assert_eq!(usize::from(dirty.destination), AREA);
     }
 }

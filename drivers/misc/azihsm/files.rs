@@ -422,8 +422,8 @@ impl Controller<'_> {
     fn flush(&self, id: SessionId, patience: Patience) -> Result<bool> {
         let slot = self.control.take(self, patience.begin, Interrupt::Kill)?;
         let sqe = control::Sqe::flush(slot.cid(), id);
-        let flight = slot.submit(sqe, params::command_timeout())?;
-        match flight.wait(patience.end) {
+        let flight = slot.submit(&sqe, params::command_timeout())?;
+        match flight.wait(patience.end, Outcome::copied) {
             Waited::Ended(_slot, Outcome::Completed(_)) => {
                 self.files.flushed(id);
                 Ok(true)

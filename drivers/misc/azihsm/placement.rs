@@ -46,7 +46,6 @@ use crate::{
     params,
     queue::Host,
     request::aes::Request,
-    stats::Usage,
     uapi::{
         Ext,
         Refusal, //
@@ -197,15 +196,18 @@ impl Pinned {
     }
 
     /// Writes the lists and returns the descriptors that point to them.
-    fn write_lists(&self, memory: &SlotMemory) -> Result<(Descriptor, Descriptor)> {
-        let list = |mapped: &Option<Mapped>, area| match mapped {
+    fn write_lists<H: Host>(
+        &self,
+        slot: &mut Slot<'_, Fast, H>,
+    ) -> Result<(Descriptor, Descriptor)> {
+        let memory = slot.memory()?;
+        let usage = slot.usage();
+        let mut list = |mapped: &Option<Mapped>, area| match mapped {
             Some(mapped) => {
-                memory.note(Usage {
-                    bytes_copied: 0,
-                    pages_pinned: mapped.mapping.page_count() as u64,
-                    descriptors: u64::from(mapped.mapping.segment_count()),
-                    mappings: 1,
-                });
+                // CAST: A transfer has less than 4 GiB.
+                usage.pages_pinned += mapped.mapping.page_count() as u32;
+                usage.descriptors += mapped.mapping.segment_count();
+                usage.mappings += 1;
                 mapped.write_list(memory, area)
             }
             None => Ok(Descriptor::NONE),
@@ -238,49 +240,57 @@ pub(crate) fn fault_in(request: &Request, pinned: bool) -> Result<(), Refusal> {
 /// Copies in what the device reads from the slot, and writes the lists.
 ///
 /// Returns [`None`] if the caller's memory is not there (any more).
-pub(crate) fn place(
-    memory: &SlotMemory,
+pub(crate) fn place<H: Host>(
+    slot: &mut Slot<'_, Fast, H>,
     request: &Request,
     pinned: Option<&Pinned>,
 ) -> Result<Option<Placed>, Refusal> {
-    let place = || {
-        let tail = tail_offset(request, pinned.is_some());
-        memory.copy_from_user(
-            Area::Destination,
-            tail,
-            user(request.src, request.src_len),
-            usize::from(request.tail),
-        )?;
-        let (source, destination) = match pinned {
-            None => bounce(memory, request)?,
-            Some(pinned) => pinned.write_lists(memory)?,
-        };
-        Ok(Placed {
-            source,
-            destination,
-            tail: memory.address(Area::Destination) + tail as u64,
-        })
-    };
-    match place() {
+    match try_place(slot, request, pinned) {
         Ok(placed) => Ok(Some(placed)),
         Err(e) if e == EFAULT => Ok(None),
         Err(e) => Err(no_memory(e)),
     }
 }
 
-fn bounce(memory: &SlotMemory, request: &Request) -> Result<(Descriptor, Descriptor)> {
+fn try_place<H: Host>(
+    slot: &mut Slot<'_, Fast, H>,
+    request: &Request,
+    pinned: Option<&Pinned>,
+) -> Result<Placed> {
+    let tail = tail_offset(request, pinned.is_some());
+    if request.tail != 0 {
+        slot.copy_in(
+            Area::Destination,
+            tail,
+            user(request.src, request.src_len),
+            usize::from(request.tail),
+        )?;
+    }
+    let (source, destination) = match pinned {
+        None => bounce(slot, request)?,
+        Some(pinned) => pinned.write_lists(slot)?,
+    };
+    Ok(Placed {
+        source,
+        destination,
+        tail: slot.memory()?.address(Area::Destination) + tail as u64,
+    })
+}
+
+fn bounce<H: Host>(
+    slot: &mut Slot<'_, Fast, H>,
+    request: &Request,
+) -> Result<(Descriptor, Descriptor)> {
     // CAST: Bounced data fits the area.
     let (src_len, dst_len) = (request.src_len as usize, request.dst_len as usize);
-    memory.copy_from_user(Area::Source, 0, user(request.src, 0), src_len)?;
-    memory.claim(Area::Destination, dst_len);
-    let list = |area, len| -> Result<Descriptor> {
+    slot.copy_in(Area::Source, 0, user(request.src, 0), src_len)?;
+    slot.claim(Area::Destination, dst_len);
+    let memory = slot.memory()?;
+    let mut list = |area, len| -> Result<Descriptor> {
         if len == 0 {
             return Ok(Descriptor::NONE);
         }
-        memory.note(Usage {
-            descriptors: 1,
-            ..Usage::default()
-        });
+        slot.usage().descriptors += 1;
         memory.write_list(area, 0, Descriptor::data(memory.address(area), len))?;
         Ok(Descriptor::list_of_one(memory.list_address(area)?))
     };

@@ -324,15 +324,15 @@ impl<K: Kind> Pool<K> {
         patience: impl Fn() -> Patience,
         refuse: impl Fn(Error) -> E,
         fault_in: impl Fn() -> Result<(), E>,
-        fill: impl Fn(&Slot<'a, K, H>) -> Result<Option<T>, E>,
+        fill: impl Fn(&mut Slot<'a, K, H>) -> Result<Option<T>, E>,
     ) -> Result<(Slot<'a, K, H>, T, Patience), E> {
         loop {
             fault_in()?;
             let patience = patience();
-            let slot = self
+            let mut slot = self
                 .take(host, patience.begin, Interrupt::Kill)
                 .map_err(&refuse)?;
-            if let Some(filled) = fill(&slot)? {
+            if let Some(filled) = fill(&mut slot)? {
                 return Ok((slot, filled, patience));
             }
             drop(slot);

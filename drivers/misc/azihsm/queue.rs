@@ -45,6 +45,7 @@ use kernel::{
 
 use crate::{
     dma::{
+        Dirty,
         Layout,
         SlotMemory, //
     },
@@ -57,6 +58,7 @@ use crate::{
     patience::jiffies_until,
     ring,
     slot::{
+        Found,
         Notify,
         Outcome,
         Table,
@@ -102,7 +104,10 @@ pub(crate) trait Kind: Entries {
 pub(crate) type CqeOf<K> = <K as Entries>::Cqe;
 
 /// A completion entry as it lies in the ring.
-type Words<K> = <CqeOf<K> as Cqe>::Words;
+pub(crate) type Words<K> = <CqeOf<K> as Cqe>::Words;
+
+/// A finished command that nobody waits for, found in a queue.
+pub(crate) type FoundIn<K> = Found<Words<K>, <K as Kind>::Left>;
 
 /// What the lock of a queue protects.
 struct State<K: Kind> {
@@ -114,7 +119,7 @@ struct State<K: Kind> {
     told: u16,
     /// Number of the next command of a ring.
     sequence: u32,
-    table: Table<CqeOf<K>, K::Left, Target>,
+    table: Table<Words<K>, K::Left, Target>,
     history: QueueHistory,
     counters: Counters,
     completion_rate: Rate,
@@ -322,13 +327,13 @@ impl<K: Kind> Queue<K> {
         )
     }
 
-    /// Gives a slot back that has no command at the device; `usage` is what its data took.
-    pub(crate) fn release(&self, mut cid: Cid, usage: Usage) {
-        let mut usage = Some(usage);
+    /// Gives a slot back that has no command at the device, to or from which that many bytes were
+    /// copied since.
+    pub(crate) fn release(&self, mut cid: Cid, mut copied: u32) {
         loop {
             {
                 let mut state = self.state.lock();
-                state.counters.usage.add(usage.take().unwrap_or_default());
+                state.counters.usage.bytes_copied += u64::from(core::mem::take(&mut copied));
                 if !self.waiters.any() {
                     state.table.release(cid);
                     self.note_load(&state);
@@ -351,7 +356,7 @@ impl<K: Kind> Queue<K> {
 
     /// Gives a slot back that was not used.
     pub(crate) fn give_back(&self, grant: Grant) {
-        self.release(grant.cid, Usage::default());
+        self.release(grant.cid, 0);
     }
 
     /// Returns about how many slots are in use.
@@ -370,24 +375,31 @@ impl<K: Kind> Queue<K> {
     }
 
     /// Puts a command into the ring and tells the device. The entry's command id is an owned
-    /// slot.
+    /// slot, whose memory is `dirty` and whose data took `usage`.
     ///
     /// Returns [`EAGAIN`] if the queue does not accept commands.
-    pub(crate) fn submit(&self, host: &impl Host, sqe: K::Sqe, timeout: Delta) -> Result {
+    pub(crate) fn submit(
+        &self,
+        host: &impl Host,
+        sqe: &K::Sqe,
+        timeout: Delta,
+        dirty: Dirty,
+        usage: Usage,
+    ) -> Result {
         let submitted = Instant::<Monotonic>::now();
         let times = Times {
             submitted,
             deadline: submitted + timeout,
         };
         let mut state = self.state.lock();
-        self.put(&mut state, sqe)?;
-        state.table.submit(sqe.cid(), times);
+        self.put(&mut state, sqe, usage)?;
+        state.table.submit(sqe.cid(), times, dirty);
         self.tell(host, &mut state);
         Ok(())
     }
 
     /// Puts an entry into the ring, and does not tell the device.
-    fn put(&self, state: &mut State<K>, sqe: K::Sqe) -> Result {
+    fn put(&self, state: &mut State<K>, sqe: &K::Sqe, usage: Usage) -> Result {
         if !state.accepting {
             return Err(EAGAIN);
         }
@@ -398,8 +410,9 @@ impl<K: Kind> Queue<K> {
             state.sq.resync(unfinished as u16);
         }
         let index = state.sq.push().ok_or(EIO)?;
-        io_project!(self.sq, [try: usize::from(index)]).copy_write(sqe);
+        io_project!(self.sq, [try: usize::from(index)]).copy_write(*sqe);
         state.counters.submitted += 1;
+        state.counters.usage.add(usage);
         Ok(())
     }
 
@@ -412,20 +425,29 @@ impl<K: Kind> Queue<K> {
         }
     }
 
-    /// Waits until the command of a slot ended.
+    /// Waits until the command of a slot ended, and passes its outcome to `f`.
+    ///
+    /// `f` runs under the lock of the queue. Returns what it returned, and what the memory of the
+    /// slot holds.
     ///
     /// Returns [`EINTR`] if the caller was killed and [`ETIMEDOUT`] if the command has not ended
     /// `until` then; it is still at the device in both cases.
-    pub(crate) fn wait(
+    pub(crate) fn wait<R>(
         &self,
         host: &impl Host,
         cid: Cid,
         until: Instant<Monotonic>,
-    ) -> Result<Outcome<CqeOf<K>>> {
+        mut f: impl FnMut(Outcome<&CqeOf<K>>) -> R,
+    ) -> Result<(Dirty, R)> {
         let done = self.done.get(cid.index()).ok_or(EINVAL)?;
         loop {
-            if let Some(outcome) = self.state.lock().table.take(cid) {
-                return Ok(outcome);
+            let taken = self
+                .state
+                .lock()
+                .table
+                .take(cid, |outcome| f(outcome.map(<CqeOf<K>>::from_words)));
+            if let Some(taken) = taken {
+                return Ok(taken);
             }
             let left = jiffies_until(until);
             if left == 0 {
@@ -443,12 +465,12 @@ impl<K: Kind> Queue<K> {
     }
 
     /// Leaves a command at the device; see [`Table::leave`].
-    pub(crate) fn leave(&self, cid: Cid, left: K::Left) -> Option<(Outcome<CqeOf<K>>, K::Left)> {
+    pub(crate) fn leave(&self, cid: Cid, left: K::Left) -> Option<FoundIn<K>> {
         self.state.lock().table.leave(cid, left)
     }
 
     /// Takes a finished command whose caller is gone, with its slot.
-    pub(crate) fn take_leftover(&self) -> Option<(Cid, Outcome<CqeOf<K>>, K::Left)> {
+    pub(crate) fn take_leftover(&self) -> Option<FoundIn<K>> {
         self.state.lock().table.take_leftover()
     }
 
@@ -471,25 +493,28 @@ impl<K: Kind> Queue<K> {
             let state = &mut *guard;
             let mut now = None;
             while found < self.cq.len() {
-                let Ok(Some(cqe)) = self.peek(&state.cq) else {
+                let Ok(Some(words)) = self.peek(&state.cq) else {
                     break;
                 };
+                let cqe = <CqeOf<K>>::from_words(&words);
                 let route = cqe.route();
                 found += 1;
                 state.cq.advance();
                 if state.sq.fetched(route.sq_head).is_err() {
                     state.counters.bad_heads += 1;
                 }
-                if let Some(times) = state.table.times(route.cid) {
-                    let now = *now.get_or_insert_with(Instant::now);
-                    let time = now - times.submitted;
-                    state.counters.note_completed(time, cqe.failed());
-                }
-                match state.table.finish(route.cid, Outcome::Completed(cqe)) {
+                let ended_one = state.table.finish(route.cid, Outcome::Completed(words));
+                let Some((notify, times)) = ended_one else {
+                    state.counters.stale += 1;
+                    continue;
+                };
+                let now = *now.get_or_insert_with(Instant::now);
+                let time = now - times.submitted;
+                state.counters.note_completed(time, cqe.failed());
+                match notify {
                     Notify::Waiter(cid) => ended.insert(cid),
                     Notify::Ring(target) => target.complete(),
                     Notify::Reaper => reap = true,
-                    Notify::Stale => state.counters.stale += 1,
                 }
             }
             if found != 0 && state.accepting {
@@ -507,14 +532,15 @@ impl<K: Kind> Queue<K> {
     }
 
     /// Returns the entry at the head if the device has written it.
-    fn peek(&self, ring: &ring::Completion) -> Result<Option<CqeOf<K>>> {
+    fn peek(&self, ring: &ring::Completion) -> Result<Option<Words<K>>> {
         let entry = io_project!(self.cq, [try: usize::from(ring.head())]);
-        if !ring.is_new(<CqeOf<K>>::from_words(entry.copy_read()).route().phase) {
+        let first_look = entry.copy_read();
+        if !ring.is_new(<CqeOf<K>>::from_words(&first_look).route().phase) {
             return Ok(None);
         }
         // The rest of the entry must not be read before its phase bit.
         dma_mb(Read);
-        Ok(Some(<CqeOf<K>>::from_words(entry.copy_read())))
+        Ok(Some(entry.copy_read()))
     }
 
     fn wake(&self, ended: &CidSet) {

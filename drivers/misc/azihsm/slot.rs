@@ -28,7 +28,12 @@ use kernel::{
     },
 };
 
-use crate::wire::Cid;
+use zerocopy::FromZeros;
+
+use crate::{
+    dma::Dirty,
+    wire::Cid, //
+};
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +42,23 @@ pub(crate) enum Outcome<C> {
     Completed(C),
     /// The device lost it: the queue or the controller was reset first.
     Aborted,
+}
+
+impl<C> Outcome<C> {
+    /// Applies `f` to what the device said, if it did.
+    pub(crate) fn map<R>(self, f: impl FnOnce(C) -> R) -> Outcome<R> {
+        match self {
+            Self::Completed(cqe) => Outcome::Completed(f(cqe)),
+            Self::Aborted => Outcome::Aborted,
+        }
+    }
+}
+
+impl<C: Copy> Outcome<C> {
+    /// Returns a copy of an outcome that lies elsewhere.
+    pub(crate) fn copied(outcome: Outcome<&C>) -> Self {
+        outcome.map(|cqe| *cqe)
+    }
 }
 
 /// Times of a command at the device.
@@ -49,39 +71,56 @@ pub(crate) struct Times {
 }
 
 /// One slot.
+///
+/// What belongs to a state lies beside it and not in it, where each change of state would move it.
+///
+/// # Invariants
+///
+/// `left` is there in the states `Left`, `Leftover`, `Ring` and `RingDone`, `target` in the state
+/// `Ring`, and neither in any other.
 struct Entry<C, L, Q> {
-    state: State<C, L, Q>,
+    state: State,
     /// Which use of the slot this is, or the next one will be.
     generation: u8,
+    /// Whether the device completed the command, if it ended.
+    completed: bool,
+    /// Tells the command of a ring from others that have the slot later.
+    sequence: u32,
+    /// What the memory of the slot holds.
+    dirty: Dirty,
+    /// Of the command at the device, or that ended.
+    times: Times,
+    /// The completion, if the device completed the command.
+    cqe: C,
+    left: Option<L>,
+    target: Option<Q>,
 }
 
 /// State of one slot.
-enum State<C, L, Q> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
     Free,
     /// Owned by a caller (or the reaper) that has no command at the device.
     Owned,
     /// At the device, the caller waits.
-    InFlight(Times),
+    InFlight,
     /// At the device, the caller is gone.
-    Left(Times, L),
+    Left,
     /// Finished, the caller has not looked yet.
-    Done(Outcome<C>),
+    Done,
     /// Finished after the caller went away.
-    Leftover(Outcome<C>, L),
+    Leftover,
     /// At the device, a ring is to be told.
-    Ring {
-        times: Times,
-        sequence: u32,
-        left: L,
-        target: Q,
-    },
+    Ring,
     /// Finished, the ring was told, and the submitter's task has not looked yet.
-    RingDone {
-        deadline: Instant<Monotonic>,
-        sequence: u32,
-        outcome: Outcome<C>,
-        left: L,
-    },
+    RingDone,
+}
+
+impl State {
+    /// Returns whether the device has the command.
+    fn is_at_device(self) -> bool {
+        matches!(self, Self::InFlight | Self::Left | Self::Ring)
+    }
 }
 
 /// Who has to be told about a completion.
@@ -93,8 +132,19 @@ pub(crate) enum Notify<Q> {
     Ring(Q),
     /// The reaper.
     Reaper,
-    /// Nobody: no such command is at the device.
-    Stale,
+}
+
+/// A finished command that nobody waits for, whose slot was taken over.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found<C, L> {
+    /// The slot.
+    pub(crate) cid: Cid,
+    /// What its memory holds.
+    pub(crate) dirty: Dirty,
+    /// What became of the command.
+    pub(crate) outcome: Outcome<C>,
+    /// What its caller left.
+    pub(crate) left: L,
 }
 
 /// The slots of a queue.
@@ -113,16 +163,57 @@ pub(crate) struct Table<C, L, Q = ()> {
     leftovers: usize,
 }
 
-impl<C: Copy, L, Q> Table<C, L, Q> {
+impl<C: Copy, L, Q> Entry<C, L, Q> {
+    /// Begins the next use of the slot, which is `cid`'s; returns the command id for that.
+    fn renew(&mut self, cid: Cid) -> Cid {
+        self.generation = self.generation.wrapping_add(1);
+        // CAST: The low byte of a command id.
+        Cid::new(cid.index() as u8, self.generation)
+    }
+
+    fn outcome(&self) -> Outcome<&C> {
+        if self.completed {
+            Outcome::Completed(&self.cqe)
+        } else {
+            Outcome::Aborted
+        }
+    }
+
+    /// Takes the finished command out of a slot in state `Leftover` or `RingDone`.
+    fn take(&mut self, index: u8) -> Option<Found<C, L>> {
+        // INVARIANT: `left` is taken.
+        self.state = State::Owned;
+        Some(Found {
+            cid: Cid::new(index, self.generation),
+            dirty: self.dirty,
+            outcome: Outcome::copied(self.outcome()),
+            left: self.left.take()?,
+        })
+    }
+}
+
+impl<C: Copy + FromZeros, L, Q> Table<C, L, Q> {
     /// Makes a table of `count` free slots.
     pub(crate) fn new(count: u8) -> Result<Self> {
         let len = usize::from(count);
         let mut slots = KVec::with_capacity(len, GFP_KERNEL)?;
         let mut free = KVec::with_capacity(len, GFP_KERNEL)?;
+        let now = Instant::now();
         for index in (0..count).rev() {
+            // INVARIANT: The slot is free.
             let entry = Entry {
                 state: State::Free,
                 generation: 0,
+                completed: false,
+                sequence: 0,
+                dirty: Dirty::default(),
+                times: Times {
+                    submitted: now,
+                    deadline: now,
+                },
+                cqe: C::new_zeroed(),
+                left: None,
+                target: None,
             };
             slots.push(entry, GFP_KERNEL)?;
             free.push(Cid::new(index, 0), GFP_KERNEL)?;
@@ -136,17 +227,15 @@ impl<C: Copy, L, Q> Table<C, L, Q> {
         })
     }
 
-    /// Returns the slot of `cid`, unless that is of an earlier use.
-    fn get_mut(&mut self, cid: Cid) -> Option<&mut State<C, L, Q>> {
+    /// Returns the slot of `cid` if it is in `state`, unless `cid` is of an earlier use.
+    fn in_state(&mut self, cid: Cid, state: State) -> Option<&mut Entry<C, L, Q>> {
         let entry = self.slots.get_mut(cid.index())?;
-        (entry.generation == cid.generation()).then_some(&mut entry.state)
+        (entry.generation == cid.generation() && entry.state == state).then_some(entry)
     }
 
-    /// Returns the command id of the present use of each slot.
-    fn cids(&self) -> impl Iterator<Item = Cid> + '_ {
-        (0u8..=u8::MAX)
-            .zip(self.slots.iter())
-            .map(|(index, entry)| Cid::new(index, entry.generation))
+    /// Returns the slots with their numbers.
+    fn numbered(&mut self) -> impl Iterator<Item = (u8, &mut Entry<C, L, Q>)> + '_ {
+        (0u8..=u8::MAX).zip(self.slots.iter_mut())
     }
 
     /// Returns the number of slots that a new caller could have at once.
@@ -157,39 +246,34 @@ impl<C: Copy, L, Q> Table<C, L, Q> {
     /// Takes a free slot.
     pub(crate) fn acquire(&mut self) -> Option<Cid> {
         let cid = self.free.pop()?;
-        if let Some(slot) = self.get_mut(cid) {
-            *slot = State::Owned;
+        if let Some(entry) = self.in_state(cid, State::Free) {
+            entry.state = State::Owned;
         }
         Some(cid)
     }
 
     /// Gives an owned slot back.
     pub(crate) fn release(&mut self, cid: Cid) {
-        let Some(next) = self.renew(cid) else {
+        let Some(entry) = self.in_state(cid, State::Owned) else {
             return;
         };
-        if let Some(slot) = self.get_mut(next) {
-            *slot = State::Free;
-            // The capacity is that of all slots, so this cannot fail.
-            let _ = self.free.push_within_capacity(next);
-        }
+        entry.state = State::Free;
+        let next = entry.renew(cid);
+        // The capacity is that of all slots, so this cannot fail.
+        let _ = self.free.push_within_capacity(next);
     }
 
     /// Makes an owned slot ready for its next owner; returns the command id for that.
     pub(crate) fn renew(&mut self, cid: Cid) -> Option<Cid> {
-        if !matches!(self.get_mut(cid), Some(State::Owned)) {
-            return None;
-        }
-        let entry = self.slots.get_mut(cid.index())?;
-        entry.generation = entry.generation.wrapping_add(1);
-        // CAST: The low byte of a command id.
-        Some(Cid::new(cid.index() as u8, entry.generation))
+        Some(self.in_state(cid, State::Owned)?.renew(cid))
     }
 
-    /// Notes that the command of an owned slot goes to the device.
-    pub(crate) fn submit(&mut self, cid: Cid, times: Times) {
-        if let Some(slot) = self.get_mut(cid) {
-            *slot = State::InFlight(times);
+    /// Notes that the command of an owned slot, whose memory is `dirty`, goes to the device.
+    pub(crate) fn submit(&mut self, cid: Cid, times: Times, dirty: Dirty) {
+        if let Some(entry) = self.in_state(cid, State::Owned) {
+            entry.state = State::InFlight;
+            entry.times = times;
+            entry.dirty = dirty;
             self.in_flight += 1;
         }
     }
@@ -204,120 +288,98 @@ impl<C: Copy, L, Q> Table<C, L, Q> {
         self.rings
     }
 
-    /// Returns the times of a command that is at the device.
-    pub(crate) fn times(&self, cid: Cid) -> Option<Times> {
-        let entry = self.slots.get(cid.index())?;
-        match &entry.state {
-            _ if entry.generation != cid.generation() => None,
-            State::InFlight(times) | State::Left(times, _) | State::Ring { times, .. } => {
-                Some(*times)
-            }
-            _ => None,
-        }
-    }
-
-    /// Notes that the command `cid` ended.
-    pub(crate) fn finish(&mut self, cid: Cid, outcome: Outcome<C>) -> Notify<Q> {
-        let Some(entry) = self.slots.get_mut(cid.index()) else {
-            return Notify::Stale;
-        };
+    /// Notes that the command `cid` ended; returns who is to be told, and the times that it had.
+    ///
+    /// [`None`] if no such command is at the device.
+    pub(crate) fn finish(&mut self, cid: Cid, outcome: Outcome<C>) -> Option<(Notify<Q>, Times)> {
+        let entry = self.slots.get_mut(cid.index())?;
         if entry.generation != cid.generation() {
-            return Notify::Stale;
+            return None;
         }
-        let slot = &mut entry.state;
-        // What a caller that waits does not need is not even moved.
-        match slot {
-            State::InFlight(_) => {
-                *slot = State::Done(outcome);
-                self.in_flight -= 1;
-                return Notify::Waiter(cid);
-            }
-            State::Left(..) | State::Ring { .. } => (),
-            _ => return Notify::Stale,
-        }
-        self.in_flight -= 1;
-        match core::mem::replace(slot, State::Owned) {
-            State::Left(_, left) => {
-                *slot = State::Leftover(outcome, left);
-                self.leftovers += 1;
-                Notify::Reaper
-            }
-            State::Ring {
-                times,
-                sequence,
-                left,
-                target,
-            } => {
+        let (state, notify) = match entry.state {
+            State::InFlight => (State::Done, Notify::Waiter(cid)),
+            State::Ring => {
+                // INVARIANT: `target` is taken.
+                let target = entry.target.take()?;
                 self.rings -= 1;
-                *slot = State::RingDone {
-                    deadline: times.deadline,
-                    sequence,
-                    outcome,
-                    left,
-                };
-                Notify::Ring(target)
+                (State::RingDone, Notify::Ring(target))
             }
-            _ => Notify::Stale,
-        }
+            State::Left => {
+                self.leftovers += 1;
+                (State::Leftover, Notify::Reaper)
+            }
+            _ => return None,
+        };
+        entry.state = state;
+        entry.completed = match outcome {
+            Outcome::Completed(cqe) => {
+                entry.cqe = cqe;
+                true
+            }
+            Outcome::Aborted => false,
+        };
+        self.in_flight -= 1;
+        Some((notify, entry.times))
     }
 
-    /// Takes the outcome of a command if it ended; its slot is owned by the caller again.
-    pub(crate) fn take(&mut self, cid: Cid) -> Option<Outcome<C>> {
-        let slot = self.get_mut(cid)?;
-        let State::Done(outcome) = slot else {
-            return None;
-        };
-        let outcome = *outcome;
-        *slot = State::Owned;
-        Some(outcome)
+    /// Passes the outcome of a command to `f` if it ended; its slot is owned by the caller again.
+    ///
+    /// Returns what the memory of the slot holds, and what `f` returned.
+    pub(crate) fn take<R>(
+        &mut self,
+        cid: Cid,
+        f: impl FnOnce(Outcome<&C>) -> R,
+    ) -> Option<(Dirty, R)> {
+        let entry = self.in_state(cid, State::Done)?;
+        entry.state = State::Owned;
+        Some((entry.dirty, f(entry.outcome())))
     }
 
     /// Leaves a command at the device, together with what must outlive it.
     ///
     /// If the command has ended already, gives back its outcome and `left`; the slot is owned by
     /// the caller again.
-    pub(crate) fn leave(&mut self, cid: Cid, left: L) -> Option<(Outcome<C>, L)> {
-        let slot = self.get_mut(cid)?;
-        match core::mem::replace(slot, State::Owned) {
-            State::InFlight(times) => {
-                *slot = State::Left(times, left);
-                None
-            }
-            State::Done(outcome) => Some((outcome, left)),
-            other => {
-                *slot = other;
-                None
-            }
+    pub(crate) fn leave(&mut self, cid: Cid, left: L) -> Option<Found<C, L>> {
+        if let Some(entry) = self.in_state(cid, State::InFlight) {
+            // INVARIANT: `left` is there.
+            entry.state = State::Left;
+            entry.left = Some(left);
+            return None;
         }
+        let (dirty, outcome) = self.take(cid, Outcome::copied)?;
+        Some(Found {
+            cid,
+            dirty,
+            outcome,
+            left,
+        })
     }
 
     /// Takes the next finished command whose caller is gone; its slot is owned by the reaper
     /// then.
-    pub(crate) fn take_leftover(&mut self) -> Option<(Cid, Outcome<C>, L)> {
+    pub(crate) fn take_leftover(&mut self) -> Option<Found<C, L>> {
         if self.leftovers == 0 {
             return None;
         }
-        let is_leftover = |entry: &Entry<C, L, Q>| matches!(entry.state, State::Leftover(..));
-        let index = self.slots.iter().position(is_leftover)?;
-        let cid = self.cids().nth(index)?;
-        match core::mem::replace(self.get_mut(cid)?, State::Owned) {
-            State::Leftover(outcome, left) => {
-                self.leftovers -= 1;
-                Some((cid, outcome, left))
-            }
-            _ => None,
-        }
+        let (index, entry) = self
+            .numbered()
+            .find(|(_, entry)| entry.state == State::Leftover)?;
+        let found = entry.take(index);
+        self.leftovers -= 1;
+        found
     }
 
     /// Ends every command at the device as aborted and calls `notify` for each, with the times it
     /// had.
     pub(crate) fn abort_all(&mut self, mut notify: impl FnMut(Notify<Q>, Times)) {
         for index in 0..self.slots.len() {
-            let Some(cid) = self.cids().nth(index) else {
+            let Some(entry) = self.slots.get(index) else {
                 return;
             };
-            if let Some(times) = self.times(cid) {
-                notify(self.finish(cid, Outcome::Aborted), times);
+            // CAST: A table has at most 255 slots.
+            let cid = Cid::new(index as u8, entry.generation);
+            if let Some((who, times)) = self.finish(cid, Outcome::Aborted) {
+                notify(who, times);
             }
         }
     }
@@ -338,12 +400,7 @@ impl<C: Copy, L, Q> Table<C, L, Q> {
         }
         self.slots
             .iter()
-            .filter(|entry| match &entry.state {
-                State::InFlight(times) | State::Left(times, _) | State::Ring { times, .. } => {
-                    which(times)
-                }
-                _ => false,
-            })
+            .filter(|entry| entry.state.is_at_device() && which(&entry.times))
             .count()
     }
 }
@@ -367,6 +424,20 @@ mod tests {
             submitted: now,
             deadline: now,
         }
+    }
+
+    /// Ends a command; returns who is to be told.
+    fn told(t: &mut Slots, cid: Cid, outcome: Outcome<u32>) -> Option<Notify<()>> {
+        t.finish(cid, outcome).map(|(notify, _)| notify)
+    }
+
+    /// Takes the outcome of a command.
+    fn take(t: &mut Slots, cid: Cid) -> Option<Outcome<u32>> {
+        t.take(cid, Outcome::copied).map(|(_, outcome)| outcome)
+    }
+
+    fn found<L>(found: Found<u32, L>) -> (Cid, Outcome<u32>, L) {
+        (found.cid, found.outcome, found.left)
     }
 
     #[test]
@@ -396,14 +467,14 @@ mod tests {
     fn a_command_completes_once() -> Result {
         let mut t = Slots::new(2)?;
         let c = t.acquire().ok_or(EINVAL)?;
-        assert!(t.finish(c, Outcome::Completed(1)) == Notify::Stale);
-        t.submit(c, now());
+        assert!(t.finish(c, Outcome::Completed(1)).is_none());
+        t.submit(c, now(), Dirty::default());
         assert_eq!(t.in_flight(), 1);
-        assert!(t.take(c).is_none());
-        assert!(t.finish(c, Outcome::Completed(7)) == Notify::Waiter(c));
-        assert!(t.finish(c, Outcome::Completed(8)) == Notify::Stale);
-        assert!(t.take(c) == Some(Outcome::Completed(7)));
-        assert!(t.take(c).is_none());
+        assert!(take(&mut t, c).is_none());
+        assert!(told(&mut t, c, Outcome::Completed(7)) == Some(Notify::Waiter(c)));
+        assert!(t.finish(c, Outcome::Completed(8)).is_none());
+        assert!(take(&mut t, c) == Some(Outcome::Completed(7)));
+        assert!(take(&mut t, c).is_none());
         assert_eq!(t.in_flight(), 0);
         Ok(())
     }
@@ -411,8 +482,8 @@ mod tests {
     #[test]
     fn ids_outside_the_table_are_stale() -> Result {
         let mut t = Slots::new(2)?;
-        assert!(t.finish(cid(2), Outcome::Completed(0)) == Notify::Stale);
-        assert!(t.finish(Cid(0xffff), Outcome::Completed(0)) == Notify::Stale);
+        assert!(t.finish(cid(2), Outcome::Completed(0)).is_none());
+        assert!(t.finish(Cid(0xffff), Outcome::Completed(0)).is_none());
         Ok(())
     }
 
@@ -420,18 +491,18 @@ mod tests {
     fn a_late_completion_does_not_end_the_next_command() -> Result {
         let mut t = Slots::new(1)?;
         let lost = t.acquire().ok_or(EINVAL)?;
-        t.submit(lost, now());
+        t.submit(lost, now(), Dirty::default());
         t.abort_all(|_, _| ());
-        assert!(t.take(lost) == Some(Outcome::Aborted));
+        assert!(take(&mut t, lost) == Some(Outcome::Aborted));
         t.release(lost);
         // All the uses of the slot until the id comes round again.
         for _ in 0..255 {
             let c = t.acquire().ok_or(EINVAL)?;
             assert!(c.index() == lost.index());
-            t.submit(c, now());
-            assert!(t.finish(lost, Outcome::Completed(1)) == Notify::Stale);
-            assert!(t.finish(c, Outcome::Completed(2)) == Notify::Waiter(c));
-            assert!(t.take(c) == Some(Outcome::Completed(2)));
+            t.submit(c, now(), Dirty::default());
+            assert!(t.finish(lost, Outcome::Completed(1)).is_none());
+            assert!(told(&mut t, c, Outcome::Completed(2)) == Some(Notify::Waiter(c)));
+            assert!(take(&mut t, c) == Some(Outcome::Completed(2)));
             t.release(c);
         }
         assert!(t.acquire() == Some(lost));
@@ -448,9 +519,9 @@ mod tests {
         assert!(t.renew(first).is_none());
         t.release(first);
         assert_eq!(t.available(), 0);
-        t.submit(second, now());
-        assert!(t.finish(first, Outcome::Completed(1)) == Notify::Stale);
-        assert!(t.finish(second, Outcome::Completed(2)) == Notify::Waiter(second));
+        t.submit(second, now(), Dirty::default());
+        assert!(t.finish(first, Outcome::Completed(1)).is_none());
+        assert!(told(&mut t, second, Outcome::Completed(2)) == Some(Notify::Waiter(second)));
         assert!(t.renew(second).is_none());
         Ok(())
     }
@@ -459,13 +530,13 @@ mod tests {
     fn a_left_command_keeps_its_slot_until_reaped() -> Result {
         let mut t = Slots::new(1)?;
         let c = t.acquire().ok_or(EINVAL)?;
-        t.submit(c, now());
+        t.submit(c, now(), Dirty::default());
         assert!(t.leave(c, 42).is_none());
         t.release(c);
         assert!(t.acquire().is_none());
         assert!(t.take_leftover().is_none());
-        assert!(t.finish(c, Outcome::Aborted) == Notify::Reaper);
-        assert!(t.take_leftover() == Some((c, Outcome::Aborted, 42)));
+        assert!(told(&mut t, c, Outcome::Aborted) == Some(Notify::Reaper));
+        assert!(t.take_leftover().map(found) == Some((c, Outcome::Aborted, 42)));
         t.release(c);
         assert!(t.acquire() == Some(Cid::new(0, 1)));
         Ok(())
@@ -475,9 +546,9 @@ mod tests {
     fn leaving_a_finished_command_returns_it() -> Result {
         let mut t = Slots::new(1)?;
         let c = t.acquire().ok_or(EINVAL)?;
-        t.submit(c, now());
+        t.submit(c, now(), Dirty::default());
         t.finish(c, Outcome::Completed(5));
-        assert!(t.leave(c, 42) == Some((Outcome::Completed(5), 42)));
+        assert!(t.leave(c, 42).map(found) == Some((c, Outcome::Completed(5), 42)));
         t.release(c);
         assert_eq!(t.available(), 1);
         Ok(())
@@ -489,18 +560,18 @@ mod tests {
         for _ in 0..3 {
             t.acquire();
         }
-        t.submit(cid(0), now());
-        t.submit(cid(1), now());
+        t.submit(cid(0), now(), Dirty::default());
+        t.submit(cid(1), now(), Dirty::default());
         t.leave(cid(1), 9);
         let (mut waiters, mut left) = (0, 0);
         t.abort_all(|n, _| match n {
             Notify::Waiter(_) => waiters += 1,
             Notify::Reaper => left += 1,
-            Notify::Ring(()) | Notify::Stale => (),
+            Notify::Ring(()) => (),
         });
         assert!((waiters, left) == (1, 1));
-        assert!(t.take(cid(0)) == Some(Outcome::Aborted));
-        assert!(t.take(cid(2)).is_none());
+        assert!(take(&mut t, cid(0)) == Some(Outcome::Aborted));
+        assert!(take(&mut t, cid(2)).is_none());
         assert_eq!(t.in_flight(), 0);
         Ok(())
     }
@@ -514,9 +585,9 @@ mod tests {
             deadline: past.submitted + Delta::from_secs(60),
             ..past
         };
-        t.submit(a.ok_or(EINVAL)?, past);
-        t.submit(b.ok_or(EINVAL)?, past);
-        t.submit(c.ok_or(EINVAL)?, long);
+        t.submit(a.ok_or(EINVAL)?, past, Dirty::default());
+        t.submit(b.ok_or(EINVAL)?, past, Dirty::default());
+        t.submit(c.ok_or(EINVAL)?, long, Dirty::default());
         t.leave(b.ok_or(EINVAL)?, 0);
         assert_eq!(t.overdue(past.deadline), 2);
         assert_eq!(t.overdue(past.deadline - Delta::from_nanos(1)), 0);

@@ -15,26 +15,37 @@ use kernel::{
     }, //
 };
 
-/// What the data of commands took.
+/// What the data of a command took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Bytes copied between callers and slots, in both directions.
-    pub(crate) bytes_copied: u64,
-    /// Pages of callers that were pinned.
-    pub(crate) pages_pinned: u64,
+    /// Bytes copied between the caller and the slot, in both directions.
+    pub(crate) bytes_copied: u32,
+    /// Pages of the caller that were pinned.
+    pub(crate) pages_pinned: u32,
     /// Data descriptors written to scatter-gather lists.
-    pub(crate) descriptors: u64,
+    pub(crate) descriptors: u32,
     /// Mappings for DMA.
+    pub(crate) mappings: u32,
+}
+
+/// What the data of all commands took; see [`Usage`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) bytes_copied: u64,
+    pub(crate) pages_pinned: u64,
+    pub(crate) descriptors: u64,
     pub(crate) mappings: u64,
 }
 
-impl Usage {
-    /// Adds what another command took.
-    pub(crate) fn add(&mut self, other: Self) {
-        self.bytes_copied += other.bytes_copied;
-        self.pages_pinned += other.pages_pinned;
-        self.descriptors += other.descriptors;
-        self.mappings += other.mappings;
+impl Totals {
+    /// Adds what a command took.
+    pub(crate) fn add(&mut self, usage: Usage) {
+        self.bytes_copied += u64::from(usage.bytes_copied);
+        self.descriptors += u64::from(usage.descriptors);
+        if usage.mappings != 0 {
+            self.mappings += u64::from(usage.mappings);
+            self.pages_pinned += u64::from(usage.pages_pinned);
+        }
     }
 }
 
@@ -50,10 +61,9 @@ pub(crate) struct Latency {
 impl Latency {
     fn note(&mut self, time: Delta) {
         let time = u64::try_from(time.as_nanos()).unwrap_or(0);
-        self.min = match self.count {
-            0 => time,
-            _ => self.min.min(time),
-        };
+        if time < self.min || self.count == 0 {
+            self.min = time;
+        }
         self.max = self.max.max(time);
         self.sum = self.sum.saturating_add(time);
         self.count += 1;
@@ -97,7 +107,7 @@ pub(crate) struct Counters {
     /// From submission to completion.
     pub(crate) latency: Latency,
     /// What data took.
-    pub(crate) usage: Usage,
+    pub(crate) usage: Totals,
 }
 
 impl Counters {
@@ -190,9 +200,10 @@ mod tests {
             descriptors: 3,
             mappings: 4,
         };
-        let mut sum = one;
+        let mut sum = Totals::default();
         sum.add(one);
-        let expected = Usage {
+        sum.add(one);
+        let expected = Totals {
             bytes_copied: 2,
             pages_pinned: 4,
             descriptors: 6,

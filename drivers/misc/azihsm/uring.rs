@@ -177,12 +177,12 @@ pub(crate) fn take_filled<'a, 'b, K: Kind, T>(
     issue: &Issue<'_>,
     run: &Run,
     fault_in: impl Fn() -> Result<(), Refusal>,
-    fill: impl Fn(&Slot<'a, K, Controller<'b>>) -> Result<Option<T>, Refusal>,
+    fill: impl Fn(&mut Slot<'a, K, Controller<'b>>) -> Result<Option<T>, Refusal>,
 ) -> Result<(Slot<'a, K, Controller<'b>>, T), Stop> {
     loop {
         fault_in()?;
-        let slot = take_slot(controller, pool, issue, run)?;
-        if let Some(filled) = fill(&slot)? {
+        let mut slot = take_slot(controller, pool, issue, run)?;
+        if let Some(filled) = fill(&mut slot)? {
             return Ok((slot, filled));
         }
         drop(slot);
@@ -215,7 +215,7 @@ pub(crate) fn pin(
 /// Sends a command to the device.
 pub(crate) fn submit<K: Kind>(
     slot: Slot<'_, K, Controller<'_>>,
-    sqe: K::Sqe,
+    sqe: &K::Sqe,
     left: K::Left,
     ring: &Ring,
     issue: Issue<'_>,
@@ -472,7 +472,10 @@ impl Controller<'_> {
         match ticket.class {
             Class::Control => {
                 let queue = self.control.of_id(ticket.queue).ok_or(gone)?;
-                let (slot, outcome, left) = Slot::of_ring(self, queue, ticket.cid, ticket.sequence)
+                let (slot, (outcome, left)) =
+                    Slot::of_ring(self, queue, ticket.cid, ticket.sequence, |outcome, left| {
+                        (Outcome::copied(outcome), left)
+                    })
                     .ok_or_else(|| self.too_late())?;
                 let Left::Command(command) = left else {
                     return Err(gone);
@@ -490,7 +493,10 @@ impl Controller<'_> {
             }
             Class::Aes => {
                 let queue = self.fast.of_id(ticket.queue).ok_or(gone)?;
-                let (slot, outcome, left) = Slot::of_ring(self, queue, ticket.cid, ticket.sequence)
+                let (slot, (outcome, left)) =
+                    Slot::of_ring(self, queue, ticket.cid, ticket.sequence, |outcome, left| {
+                        (Outcome::copied(outcome), left)
+                    })
                     .ok_or_else(|| self.too_late())?;
                 if cancelled {
                     drop(slot);

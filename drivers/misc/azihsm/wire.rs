@@ -157,7 +157,7 @@ pub(crate) trait Cqe:
         + kernel::transmute::FromBytes;
 
     /// Returns the entry that was copied.
-    fn from_words(words: Self::Words) -> Self;
+    fn from_words(words: &Self::Words) -> &Self;
 
     /// Returns which command completed and how the rings moved.
     fn route(&self) -> Route;

@@ -42,7 +42,7 @@ impl<K: Kind> Queue<K> {
                 match notify {
                     Notify::Waiter(cid) => lost.callers.insert(cid),
                     Notify::Ring(target) => target.complete(),
-                    Notify::Reaper | Notify::Stale => reap = true,
+                    Notify::Reaper => reap = true,
                 }
             });
         }

@@ -10,19 +10,23 @@ use kernel::time::{
 
 use super::{
     CqeOf,
+    FoundIn,
     Host,
     Kind,
     Queue, //
 };
 
 use crate::{
+    dma::Dirty,
     slot::{
         Outcome,
         Times, //
     },
+    stats::Usage,
     uring::Target,
     wire::{
         Cid,
+        Cqe as _,
         Sqe as _, //
     }, //
 };
@@ -39,10 +43,10 @@ impl<K: Kind> Queue<K> {
     pub(crate) fn submit_ring(
         &self,
         host: &impl Host,
-        sqe: K::Sqe,
+        sqe: &K::Sqe,
         timeout: Delta,
-        left: K::Left,
-        mut target: Target,
+        (dirty, usage): (Dirty, Usage),
+        (left, mut target): (K::Left, Target),
         batch: bool,
     ) -> Result<(), (K::Left, Target)> {
         let cid = sqe.cid();
@@ -52,13 +56,15 @@ impl<K: Kind> Queue<K> {
             deadline: submitted + timeout,
         };
         let mut state = self.state.lock();
-        if self.put(&mut state, sqe).is_err() {
+        if self.put(&mut state, sqe, usage).is_err() {
             return Err((left, target));
         }
         let sequence = state.sequence;
         state.sequence = sequence.wrapping_add(1);
         target.update(|ticket| ticket.sequence = sequence);
-        state.table.submit_ring(cid, times, sequence, left, target);
+        state
+            .table
+            .submit_ring(cid, times, dirty, sequence, left, target);
         if !batch {
             self.tell(host, &mut state);
         }
@@ -70,21 +76,28 @@ impl<K: Kind> Queue<K> {
         self.tell(host, &mut self.state.lock());
     }
 
-    /// Takes the outcome of a ring's command, and with it the slot.
-    pub(crate) fn take_ring(
+    /// Takes a ring's command that ended, and with it the slot; see [`Table::take_ring`].
+    ///
+    /// [`Table::take_ring`]: crate::slot::Table::take_ring
+    pub(crate) fn take_ring<R>(
         &self,
         cid: Cid,
         sequence: u32,
-    ) -> Option<(Outcome<CqeOf<K>>, K::Left)> {
-        self.state.lock().table.take_ring(cid, sequence)
+        f: impl FnOnce(Outcome<&CqeOf<K>>, K::Left) -> R,
+    ) -> Option<(Dirty, R)> {
+        self.state
+            .lock()
+            .table
+            .take_ring(cid, sequence, |outcome, left| {
+                f(outcome.map(<CqeOf<K>>::from_words), left)
+            })
     }
 
     /// Takes back a finished command of a ring whose submitter did not come for it; see
     /// [`Table::take_uncollected`].
-    pub(crate) fn take_uncollected(
-        &self,
-        past: Option<Instant<Monotonic>>,
-    ) -> Option<(Cid, Outcome<CqeOf<K>>, K::Left)> {
+    ///
+    /// [`Table::take_uncollected`]: crate::slot::Table::take_uncollected
+    pub(crate) fn take_uncollected(&self, past: Option<Instant<Monotonic>>) -> Option<FoundIn<K>> {
         self.state.lock().table.take_uncollected(past)
     }
 }

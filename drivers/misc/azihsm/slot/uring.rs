@@ -10,17 +10,22 @@ use kernel::{
     },
 };
 
+use zerocopy::FromZeros;
+
 use super::{
-    Entry,
+    Found,
     Outcome,
     State,
     Table,
     Times, //
 };
 
-use crate::wire::Cid;
+use crate::{
+    dma::Dirty,
+    wire::Cid, //
+};
 
-impl<C: Copy, L, Q> Table<C, L, Q> {
+impl<C: Copy + FromZeros, L, Q> Table<C, L, Q> {
     /// Notes that the command of an owned slot, which came from a ring, goes to the device.
     ///
     /// `sequence` tells it from others that have the slot later.
@@ -28,34 +33,43 @@ impl<C: Copy, L, Q> Table<C, L, Q> {
         &mut self,
         cid: Cid,
         times: Times,
+        dirty: Dirty,
         sequence: u32,
         left: L,
         target: Q,
     ) {
-        if let Some(slot) = self.get_mut(cid) {
-            *slot = State::Ring {
-                times,
-                sequence,
-                left,
-                target,
-            };
+        if let Some(entry) = self.in_state(cid, State::Owned) {
+            // INVARIANT: `left` and `target` are there.
+            entry.state = State::Ring;
+            entry.times = times;
+            entry.dirty = dirty;
+            entry.sequence = sequence;
+            entry.left = Some(left);
+            entry.target = Some(target);
             self.in_flight += 1;
             self.rings += 1;
         }
     }
 
-    /// Takes the outcome of a ring's command; its slot is owned by the caller then.
+    /// Takes what was left with a ring's command that ended, and passes that and the outcome to
+    /// `f`; its slot is owned by the caller then.
     ///
-    /// [`None`] if it did not end, or was taken already.
-    pub(crate) fn take_ring(&mut self, cid: Cid, sequence: u32) -> Option<(Outcome<C>, L)> {
-        let slot = self.get_mut(cid)?;
-        if !matches!(slot, State::RingDone { sequence: s, .. } if *s == sequence) {
+    /// Returns what the memory of the slot holds, and what `f` returned. [`None`] if the command
+    /// did not end, or was taken already.
+    pub(crate) fn take_ring<R>(
+        &mut self,
+        cid: Cid,
+        sequence: u32,
+        f: impl FnOnce(Outcome<&C>, L) -> R,
+    ) -> Option<(Dirty, R)> {
+        let entry = self.in_state(cid, State::RingDone)?;
+        if entry.sequence != sequence {
             return None;
         }
-        match core::mem::replace(slot, State::Owned) {
-            State::RingDone { outcome, left, .. } => Some((outcome, left)),
-            _ => None,
-        }
+        // INVARIANT: `left` is taken.
+        entry.state = State::Owned;
+        let left = entry.left.take()?;
+        Some((entry.dirty, f(entry.outcome(), left)))
     }
 
     /// Takes a ring's command that ended, and whose submitter has not looked although its deadline
@@ -63,17 +77,12 @@ impl<C: Copy, L, Q> Table<C, L, Q> {
     pub(crate) fn take_uncollected(
         &mut self,
         past: Option<Instant<Monotonic>>,
-    ) -> Option<(Cid, Outcome<C>, L)> {
-        let is_stale = |entry: &Entry<C, L, Q>| {
-            matches!(entry.state, State::RingDone { deadline, .. }
-                if past.is_none_or(|past| (deadline - past).is_negative()))
-        };
-        let index = self.slots.iter().position(is_stale)?;
-        let cid = self.cids().nth(index)?;
-        match core::mem::replace(self.get_mut(cid)?, State::Owned) {
-            State::RingDone { outcome, left, .. } => Some((cid, outcome, left)),
-            _ => None,
-        }
+    ) -> Option<Found<C, L>> {
+        let is_late = |times: &Times| past.is_none_or(|past| (times.deadline - past).is_negative());
+        let (index, entry) = self
+            .numbered()
+            .find(|(_, entry)| entry.state == State::RingDone && is_late(&entry.times))?;
+        entry.take(index)
     }
 }
 
@@ -92,27 +101,39 @@ mod tests {
         }
     }
 
+    fn take<L, Q>(t: &mut Table<u32, L, Q>, cid: Cid, sequence: u32) -> Option<(Outcome<u32>, L)> {
+        t.take_ring(cid, sequence, |outcome, left| {
+            (Outcome::copied(outcome), left)
+        })
+        .map(|(_, taken)| taken)
+    }
+
+    fn found<L>(found: Found<u32, L>) -> (Cid, Outcome<u32>, L) {
+        (found.cid, found.outcome, found.left)
+    }
+
     #[test]
     fn a_ring_is_told_once() -> Result {
         let mut t = Table::<u32, u32, &str>::new(2)?;
         let c = t.acquire().ok_or(EINVAL)?;
-        t.submit_ring(c, now(), 5, 42, "ring");
+        t.submit_ring(c, now(), Dirty::default(), 5, 42, "ring");
         assert_eq!((t.in_flight, t.rings()), (1, 1));
         assert_eq!(t.overdue(Instant::now()), 1);
         // Nobody but the device ends it, and it is no caller's that waits.
-        assert!(t.take(c).is_none());
-        assert!(t.take_ring(c, 5).is_none());
+        assert!(t.take(c, |_| ()).is_none());
+        assert!(take(&mut t, c, 5).is_none());
         assert!(t.take_leftover().is_none());
         t.release(c);
-        assert!(t.finish(c, Outcome::Completed(7)) == Notify::Ring("ring"));
-        assert!(t.finish(c, Outcome::Completed(8)) == Notify::Stale);
+        let told = t.finish(c, Outcome::Completed(7)).map(|(notify, _)| notify);
+        assert!(told == Some(Notify::Ring("ring")));
+        assert!(t.finish(c, Outcome::Completed(8)).is_none());
         assert_eq!((t.in_flight, t.rings()), (0, 0));
         // The slot stays until the submitter's task has seen to it.
         assert_eq!(t.available(), 1);
         assert!(t.take_leftover().is_none());
-        assert!(t.take_ring(c, 4).is_none());
-        assert!(t.take_ring(c, 5) == Some((Outcome::Completed(7), 42)));
-        assert!(t.take_ring(c, 5).is_none());
+        assert!(take(&mut t, c, 4).is_none());
+        assert!(take(&mut t, c, 5) == Some((Outcome::Completed(7), 42)));
+        assert!(take(&mut t, c, 5).is_none());
         t.release(c);
         assert_eq!(t.available(), 2);
         Ok(())
@@ -122,8 +143,8 @@ mod tests {
     fn abort_tells_rings_too() -> Result {
         let mut t = Table::<u32, u32, u8>::new(3)?;
         let (a, b) = (t.acquire().ok_or(EINVAL)?, t.acquire().ok_or(EINVAL)?);
-        t.submit_ring(a, now(), 0, 1, 10);
-        t.submit_ring(b, now(), 1, 2, 20);
+        t.submit_ring(a, now(), Dirty::default(), 0, 1, 10);
+        t.submit_ring(b, now(), Dirty::default(), 1, 2, 20);
         t.finish(b, Outcome::Completed(0));
         let mut told = 0;
         t.abort_all(|n, _| {
@@ -132,8 +153,8 @@ mod tests {
             }
         });
         assert_eq!(told, 10);
-        assert!(t.take_ring(a, 0) == Some((Outcome::Aborted, 1)));
-        assert!(t.take_ring(b, 1) == Some((Outcome::Completed(0), 2)));
+        assert!(take(&mut t, a, 0) == Some((Outcome::Aborted, 1)));
+        assert!(take(&mut t, b, 1) == Some((Outcome::Completed(0), 2)));
         Ok(())
     }
     #[test]
@@ -147,25 +168,25 @@ mod tests {
             deadline: past + Delta::from_secs(2),
             ..first
         };
-        t.submit_ring(a, first, 0, 1, ());
-        t.submit_ring(b, later, 1, 2, ());
-        t.submit_ring(c, first, 2, 3, ());
+        t.submit_ring(a, first, Dirty::default(), 0, 1, ());
+        t.submit_ring(b, later, Dirty::default(), 1, 2, ());
+        t.submit_ring(c, first, Dirty::default(), 2, 3, ());
         t.finish(a, Outcome::Completed(7));
         t.finish(b, Outcome::Completed(8));
         let limit = past + Delta::from_secs(1);
         // The one that is late and finished; not the one at the device, nor the one in time.
         assert!(t.take_uncollected(Some(past)).is_none());
-        assert!(t.take_uncollected(Some(limit)) == Some((a, Outcome::Completed(7), 1)));
+        assert!(t.take_uncollected(Some(limit)).map(found) == Some((a, Outcome::Completed(7), 1)));
         assert!(t.take_uncollected(Some(limit)).is_none());
         t.release(a);
         // Somebody else has the slot now.
         let a = t.acquire().ok_or(EINVAL)?;
-        t.submit_ring(a, first, 9, 4, ());
+        t.submit_ring(a, first, Dirty::default(), 9, 4, ());
         t.finish(a, Outcome::Completed(9));
-        assert!(t.take_ring(a, 0).is_none());
-        assert!(t.take_ring(a, 9) == Some((Outcome::Completed(9), 4)));
+        assert!(take(&mut t, a, 0).is_none());
+        assert!(take(&mut t, a, 9) == Some((Outcome::Completed(9), 4)));
         // In the end, all that finished.
-        assert!(t.take_uncollected(None) == Some((b, Outcome::Completed(8), 2)));
+        assert!(t.take_uncollected(None).map(found) == Some((b, Outcome::Completed(8), 2)));
         assert!(t.take_uncollected(None).is_none());
         Ok(())
     }

@@ -8,6 +8,7 @@ use zerocopy::little_endian::{
     U32,
     U64, //
 };
+use zerocopy_derive::Immutable;
 
 use super::{
     Cid,
@@ -247,7 +248,7 @@ impl super::Sqe for Sqe {
 
 /// Completion entry.
 #[repr(C)]
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
 pub(crate) struct Cqe {
     value: U32,
     rsvd: U32,
@@ -287,8 +288,8 @@ impl Cqe {
 impl super::Cqe for Cqe {
     type Words = [u64; 2];
 
-    fn from_words(words: Self::Words) -> Self {
-        zerocopy::transmute!(words)
+    fn from_words(words: &Self::Words) -> &Self {
+        zerocopy::transmute_ref!(words)
     }
 
     fn route(&self) -> Route {

@@ -7,6 +7,7 @@ use zerocopy::little_endian::{
     U16,
     U32, //
 };
+use zerocopy_derive::Immutable;
 
 use super::BLOCK;
 use crate::wire::{
@@ -17,7 +18,7 @@ use crate::wire::{
 
 /// Completion entry.
 #[repr(C)]
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
 pub(crate) struct Cqe {
     attributes: U16,
     cid: U16,
@@ -46,8 +47,8 @@ unsafe impl kernel::transmute::AsBytes for Cqe {}
 impl wire::Cqe for Cqe {
     type Words = [u64; 8];
 
-    fn from_words(words: Self::Words) -> Self {
-        zerocopy::transmute!(words)
+    fn from_words(words: &Self::Words) -> &Self {
+        zerocopy::transmute_ref!(words)
     }
 
     fn route(&self) -> Route {
