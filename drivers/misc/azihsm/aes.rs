@@ -9,9 +9,11 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
+use zerocopy::FromZeros;
 
 use crate::{
     command::{
+        InFlight,
         Slot,
         Waited, //
     },
@@ -33,17 +35,15 @@ use crate::{
         Kind, //
     },
     request::aes::{
+        Asked,
         Context,
-        Mode,
+        Data,
         Request, //
     },
-    session::{
-        self,
-        Ticket, //
-    },
+    session::Session,
     slot::Outcome,
     uapi::{
-        Aes,
+        uring::UringResult,
         Ext,
         Refusal, //
     },
@@ -71,26 +71,23 @@ pub(crate) type Fast = wire::Entries;
 /// What a fast-path command under way needs at its end, besides its slot, if no task waits for it.
 pub(crate) struct Left {
     file: Arc<FileSession>,
-    ticket: Ticket,
-    request: Request,
+    data: Data,
     /// Pages that the device may still use.
     pinned: Option<KBox<Pinned>>,
     /// User address of the result of a ring's command, 0 if there is none.
     pub(crate) result: u64,
 }
 
-/// What became of a fast-path command that the device completed.
-pub(crate) struct Done {
-    /// Device status, 0 for success.
-    pub(crate) status: u32,
-    /// Error code of the device, or [`Ext`].
-    pub(crate) code: u32,
-    /// Number of bytes produced.
-    pub(crate) byte_count: u32,
-    /// Whether the operation was FIPS-approved.
-    pub(crate) fips: bool,
-    /// Tag and initialisation vector, of GCM encryption only.
-    pub(crate) tag: Option<([u8; 16], [u8; 12])>,
+/// What the end of a fast-path command means for its data.
+pub(crate) enum Verdict {
+    /// The device executed it.
+    Done(wire::Success),
+    /// The device refused it.
+    Failed,
+    /// The device says what cannot be.
+    Inconsistent(wire::Inconsistent),
+    /// The device lost it.
+    Lost,
 }
 
 impl Kind for Fast {
@@ -103,66 +100,96 @@ impl Kind for Fast {
     }
 }
 
+impl Left {
+    /// Judges the outcome of the command; see [`judge`].
+    pub(crate) fn judge(
+        &self,
+        outcome: Outcome<&CqeOf<Fast>>,
+        answer: &mut UringResult,
+    ) -> Verdict {
+        judge(outcome, &self.data, answer)
+    }
+}
+
 impl Controller<'_> {
-    /// Runs a fast-path command for `file`; fills in the output fields of `cmd`.
+    /// Runs a fast-path command for `file`; fills in `answer`, which is all zeros.
     ///
     /// # Errors
     ///
-    /// The refusal, for the caller to see in errno and extended status.
+    /// The refusal, for the caller to see in errno and extended status. What is in `answer` then is
+    /// not for the caller.
     pub(crate) fn aes_command(
         &self,
         file: &Arc<FileSession>,
-        mode: Mode,
-        cmd: &mut Aes,
+        asked: &impl Asked,
+        answer: &mut UringResult,
     ) -> Result<(), Refusal> {
-        let patience = self.patience();
-        let request = self.validate_aes(file, mode, cmd)?;
-        let announced =
-            Announced::begin(self, file, patience, |slot| slot.begin_aes(request.session))?;
+        self.refusal()?;
+        let (mut announced, session) = Announced::enter_aes(self, file);
+        let checked = self.check_aes(asked, session);
+        let request = self.checked(&checked)?;
+        if !announced.is_announced() {
+            announced.begin_aes(self.patience(), request.session)?;
+        }
+        self.run_aes(announced, request, answer)
+    }
 
-        let pinned = Pinned::new(self.pdev.as_ref(), &request)?;
-        let (slot, sqe, patience) = self.fast.take_filled(
+    fn run_aes(
+        &self,
+        announced: Announced<'_>,
+        request: &Request<'_>,
+        answer: &mut UringResult,
+    ) -> Result<(), Refusal> {
+        let data = &request.data;
+        let pinned = match Pinned::is_needed(data) {
+            true => Some(Pinned::new(self.pdev.as_ref(), data)?),
+            false => None,
+        };
+        let timeout = params::command_timeout();
+        let (flight, end) = self.fast.send(
             self,
+            timeout,
             || self.patience(),
             |e| self.not_accepted(e),
-            || placement::fault_in(&request, pinned.is_some()),
-            |slot| prepare(slot, &request, pinned.as_deref()),
+            || placement::fault_in(data, pinned.is_some()),
+            |slot, sqe| placement::place(slot, request, pinned.as_deref(), sqe),
         )?;
-        let flight = slot
-            .submit(&sqe, params::command_timeout())
-            .map_err(|e| self.not_accepted(e))?;
-
-        let (slot, outcome) = match flight.wait(patience.end, Outcome::copied) {
-            Waited::Ended(slot, outcome) => (slot, outcome),
-            Waited::Interrupted(flight, e) => {
-                if let Some((file, ticket)) = announced.hand_over() {
-                    let left = Left {
-                        file,
-                        ticket,
-                        request,
-                        pinned,
-                        result: 0,
-                    };
-                    if let Err((slot, outcome, left)) = flight.leave(left) {
-                        drop(slot);
-                        reap(self, outcome, left);
-                    }
-                }
-                return Err(self.not_waited_for(e));
-            }
+        let until = match end {
+            Some(end) => end,
+            None => self.end_of_patience(flight.submitted(), timeout),
         };
-
-        let done = self.conclude_aes(slot, &request, pinned, outcome)?;
-        announced.complete(None, true);
-        cmd.result = done.status;
-        cmd.extended_status = done.code;
-        cmd.byte_count = done.byte_count;
-        cmd.fips_approved = done.fips.into();
-        if let Some((tag, iv)) = done.tag {
-            cmd.tag = tag;
-            cmd.iv = iv;
+        match flight.wait(until, |outcome| judge(outcome, data, answer)) {
+            Waited::Ended(slot, verdict) => {
+                self.conclude_aes(slot, data, pinned, verdict)?;
+                announced.complete_aes();
+                Ok(())
+            }
+            Waited::Interrupted(flight, e) => {
+                self.leave_aes(flight, announced, data, pinned);
+                Err(self.not_waited_for(e))
+            }
         }
-        Ok(())
+    }
+
+    /// Leaves a command that is not waited for any longer to the reaper.
+    #[cold]
+    fn leave_aes(
+        &self,
+        flight: InFlight<'_, Fast, Controller<'_>>,
+        announced: Announced<'_>,
+        data: &Data,
+        pinned: Option<KBox<Pinned>>,
+    ) {
+        let left = Left {
+            file: announced.hand_over_aes(),
+            data: *data,
+            pinned,
+            result: 0,
+        };
+        if let Err((slot, outcome, left)) = flight.leave(left) {
+            drop(slot);
+            reap(self, outcome, left);
+        }
     }
 
     /// Sends a fast-path command of a ring to the device.
@@ -173,42 +200,45 @@ impl Controller<'_> {
     pub(crate) fn submit_aes<'i>(
         &self,
         file: &Arc<FileSession>,
-        mode: Mode,
-        cmd: &Aes,
+        asked: &impl Asked,
         ring: &Ring,
         issue: Issue<'i>,
     ) -> Result<Issued, (Issue<'i>, Stop)> {
-        let prepared = || -> Result<_, Stop> {
-            let request = self.validate_aes(file, mode, cmd)?;
-            let begin = |slot: &mut session::Slot| slot.begin_aes(request.session);
-            let announced = match issue.is_nonblocking() {
-                true => Announced::try_begin(self, file, begin)?.ok_or(Stop::Retry)?,
-                false => Announced::begin(self, file, self.patience(), begin)?,
-            };
-            if issue.is_nonblocking() && !self.fast.has_room() {
-                return Err(Stop::Retry);
+        let (mut announced, session) = Announced::enter_aes(self, file);
+        let checked = self.check_aes(asked, session);
+        let mut sqe = wire::Sqe::new_zeroed();
+        let mut prepared = || -> Result<_, Stop> {
+            self.refusal()?;
+            let request = self.checked(&checked)?;
+            if !announced.is_announced() {
+                if issue.is_nonblocking() {
+                    // It may have to wait.
+                    return Err(Stop::Retry);
+                }
+                announced.begin_aes(self.patience(), request.session)?;
             }
-            let pinned = pin(self, &request, &issue)?;
-            let (slot, sqe) = take_filled(
+            let data = &request.data;
+            let pinned = pin(self, data, &issue)?;
+            let slot = take_filled(
                 self,
                 &self.fast,
                 &issue,
                 &file.run,
-                || placement::fault_in(&request, pinned.is_some()),
-                |slot| prepare(slot, &request, pinned.as_deref()),
+                || placement::fault_in(data, pinned.is_some()),
+                |slot| placement::place(slot, request, pinned.as_deref(), &mut sqe),
             )?;
-            let (file, ticket) = announced.hand_over().ok_or(Stop::Retry)?;
-            let left = Left {
-                file,
-                ticket,
-                request,
-                pinned,
-                result: ring.result,
-            };
-            Ok((slot, sqe, left))
+            Ok((slot, data, pinned))
         };
         match prepared() {
-            Ok((slot, sqe, left)) => Ok(submit(slot, &sqe, left, ring, issue, reap)),
+            Ok((slot, data, pinned)) => {
+                let left = move || Left {
+                    file: announced.hand_over_aes(),
+                    data: *data,
+                    pinned,
+                    result: ring.result,
+                };
+                Ok(submit(slot, &sqe, left, ring, issue))
+            }
             Err(stop) => Err((issue, stop)),
         }
     }
@@ -217,82 +247,91 @@ impl Controller<'_> {
     pub(crate) fn finish_aes(
         &self,
         slot: Slot<'_, Fast, Controller<'_>>,
-        outcome: Outcome<CqeOf<Fast>>,
+        verdict: Verdict,
         left: Left,
-    ) -> Result<Done, Refusal> {
-        let done = self.conclude_aes(slot, &left.request, left.pinned, outcome);
-        let effect = left.file.complete(left.ticket, None, done.is_ok());
-        self.settle_later(effect);
+    ) -> Result<(), Refusal> {
+        let done = self.conclude_aes(slot, &left.data, left.pinned, verdict);
+        self.settle_later(left.file.complete_aes());
         done
     }
 
-    fn validate_aes(&self, file: &FileSession, mode: Mode, cmd: &Aes) -> Result<Request, Refusal> {
-        self.refusal()?;
+    fn check_aes<'r>(
+        &self,
+        asked: &'r impl Asked,
+        session: Option<Session>,
+    ) -> Result<Request<'r>, Ext> {
         let context = Context {
-            mode,
-            session: file.session(),
+            session,
             capabilities: self.capabilities(),
-            has_queues: self.fast.active() != 0,
         };
-        Request::validate(cmd, &context, |addr, len| access_ok(addr, len as usize))
+        Request::check(asked, &context, |addr, len| access_ok(addr, len as usize))
+    }
+
+    #[inline]
+    fn checked<'r, 'c>(
+        &self,
+        checked: &'r Result<Request<'c>, Ext>,
+    ) -> Result<&'r Request<'c>, Refusal> {
+        Request::accepted(checked, self.fast.active() != 0)
     }
 
     /// Brings the output of a command that ended to the caller, whose task this is; gives the slot
     /// back.
+    #[inline(always)]
     fn conclude_aes(
         &self,
         slot: Slot<'_, Fast, Controller<'_>>,
-        request: &Request,
+        data: &Data,
         pinned: Option<KBox<Pinned>>,
-        outcome: Outcome<CqeOf<Fast>>,
-    ) -> Result<Done, Refusal> {
-        let Outcome::Completed(cqe) = outcome else {
-            placement::discard(pinned);
-            return Err(self.lost());
-        };
-        let failed = |status, code| Done {
-            status,
-            code,
-            byte_count: 0,
-            fips: false,
-            tag: None,
-        };
-        match wire::check(&cqe, &request.expectation()) {
-            Ok(wire::Outcome::Done(done)) => {
-                placement::deliver(slot, request, pinned, done.len, done.tail)?;
-                Ok(Done {
-                    byte_count: done.byte_count(),
-                    fips: done.fips,
-                    tag: request.returns_tag().then_some((done.tag, done.iv)),
-                    ..failed(0, 0)
-                })
-            }
-            Ok(wire::Outcome::Failed { status, code }) => {
+        verdict: Verdict,
+    ) -> Result<(), Refusal> {
+        match verdict {
+            Verdict::Done(success) => placement::deliver(slot, data, pinned, success),
+            Verdict::Failed => {
                 placement::discard(pinned);
-                Ok(failed(u32::from(status), u32::from(code)))
+                Ok(())
             }
-            Err(inconsistent) => {
+            Verdict::Inconsistent(inconsistent) => {
                 dev_dbg!(self.pdev, "inconsistent completion: {:?}\n", inconsistent);
                 placement::discard(pinned);
-                Ok(failed(0, Ext::AES_INCONSISTENT.0))
+                Ok(())
+            }
+            Verdict::Lost => {
+                placement::discard(pinned);
+                Err(self.lost())
             }
         }
     }
 }
 
-/// Puts the data where the device finds it and returns the submission entry, [`None`] if the
-/// caller's memory is not there.
-fn prepare(
-    slot: &mut Slot<'_, Fast, Controller<'_>>,
-    request: &Request,
-    pinned: Option<&Pinned>,
-) -> Result<Option<wire::Sqe>, Refusal> {
-    let placed = placement::place(slot, request, pinned)?;
-    Ok(placed.map(|placed| {
-        request
-            .command(placed.source, placed.destination, placed.tail)
-            .sqe(slot.cid())
-    }))
+/// Judges the outcome of a command and fills in `answer`, which is all zeros.
+///
+/// Runs under the lock of the queue.
+#[inline]
+fn judge(outcome: Outcome<&CqeOf<Fast>>, data: &Data, answer: &mut UringResult) -> Verdict {
+    let Outcome::Completed(cqe) = outcome else {
+        return Verdict::Lost;
+    };
+    match wire::check(cqe, &data.expectation()) {
+        Ok(wire::Outcome::Done(success)) => {
+            answer.byte_count = success.byte_count();
+            answer.fips_approved = cqe.is_fips().into();
+            if data.returns_tag() {
+                answer.tag = *cqe.tag();
+                answer.iv = *cqe.iv();
+            }
+            Verdict::Done(success)
+        }
+        Ok(wire::Outcome::Failed { status, code }) => {
+            answer.status = status.into();
+            answer.extended_status = code.into();
+            Verdict::Failed
+        }
+        Err(inconsistent) => {
+            answer.extended_status = Ext::AES_INCONSISTENT.0;
+            Verdict::Inconsistent(inconsistent)
+        }
+    }
 }
 
 /// Deals with the end of a command that nobody waits for any more.
@@ -303,12 +342,16 @@ pub(crate) fn reap(controller: &Controller<'_>, outcome: Outcome<CqeOf<Fast>>, l
         Outcome::Completed(cqe) => cqe.failed(),
         Outcome::Aborted => true,
     };
+    abandon(controller, failed, left);
+}
+
+/// Deals with the end of a command whose output nobody wants; `failed` says whether it did.
+pub(crate) fn abandon(controller: &Controller<'_>, failed: bool, left: Left) {
     // Nothing of a decryption that failed may be seen.
-    if failed && left.request.op == Op::Decrypt {
+    if failed && left.data.op == Op::Decrypt {
         placement::discard(left.pinned);
     } else {
         drop(left.pinned);
     }
-    let effect = left.file.complete(left.ticket, None, false);
-    controller.settle_later(effect);
+    controller.settle_later(left.file.complete_aes());
 }

@@ -27,9 +27,13 @@ use crate::{
     },
     lifecycle::State,
     recovery::ResetError,
-    request::aes::Mode,
+    request::aes::{
+        Ioctl,
+        Mode, //
+    },
     uapi::{
         self,
+        uring::UringResult,
         Aes,
         CpCmd,
         Ext,
@@ -162,9 +166,14 @@ fn control(controller: Option<&Controller<'_>>, file: &File, user: UserPtr) -> R
 fn aes(controller: Option<&Controller<'_>>, file: &File, mode: Mode, user: UserPtr) -> Result {
     let mut cmd: Aes = read(user)?;
     cmd.clear_output();
-    let result = present(controller).and_then(|c| c.aes_command(&file.session, mode, &mut cmd));
-    if let Err(refusal) = &result {
-        cmd.refuse(refusal);
+    let mut answer = UringResult::default();
+    let result = present(controller).and_then(|c| {
+        let asked = Ioctl { mode, cmd: &cmd };
+        c.aes_command(&file.session, &asked, &mut answer)
+    });
+    match &result {
+        Ok(()) => cmd.answer(&answer),
+        Err(refusal) => cmd.refuse(refusal),
     }
     write(user, &cmd)?;
     result.map_err(|refusal| refusal.errno)

@@ -50,6 +50,7 @@ pub(crate) struct Slot<'a, K: Kind, H: Host> {
     host: &'a H,
     queue: &'a Queue<K>,
     cid: Cid,
+    memory: Option<&'a SlotMemory>,
     /// What its memory holds.
     dirty: Dirty,
     /// What the data took that was not counted yet.
@@ -57,23 +58,20 @@ pub(crate) struct Slot<'a, K: Kind, H: Host> {
 }
 
 impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
+    #[inline]
     fn new(host: &'a H, queue: &'a Queue<K>, cid: Cid, dirty: Dirty) -> Self {
         Self {
             host,
             queue,
             cid,
+            memory: queue.memory(cid),
             dirty,
             usage: Usage::default(),
         }
     }
 
-    /// Takes a free slot of `queue`.
-    pub(crate) fn try_take(host: &'a H, queue: &'a Queue<K>) -> Option<Self> {
-        let cid = queue.try_acquire()?.cid;
-        Some(Self::new(host, queue, cid, Dirty::default()))
-    }
-
     /// Takes over a slot of `queue` that was granted to the caller.
+    #[inline]
     pub(crate) fn granted(host: &'a H, queue: &'a Queue<K>, cid: Cid) -> Self {
         Self::new(host, queue, cid, Dirty::default())
     }
@@ -148,7 +146,7 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
     ///
     /// [`EINVAL`] for a queue whose slots have none.
     pub(crate) fn memory(&self) -> Result<&'a SlotMemory> {
-        self.queue.memory(self.cid).ok_or(EINVAL)
+        self.memory.ok_or(EINVAL)
     }
 
     /// Copies `len` bytes from user space to `offset` of `area` of the slot's memory; see
@@ -189,6 +187,7 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
     /// # Errors
     ///
     /// [`EFAULT`] if the user memory cannot be written.
+    #[inline]
     pub(crate) fn deliver(mut self, pieces: &[Piece]) -> Result {
         let memory = self.memory()?;
         for piece in pieces {
@@ -235,14 +234,17 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
     /// # Errors
     ///
     /// See [`Queue::submit`]; the slot is given back.
+    #[inline]
     pub(crate) fn submit(self, sqe: &K::Sqe, timeout: Delta) -> Result<InFlight<'a, K, H>> {
-        self.queue
+        let submitted = self
+            .queue
             .submit(self.host, sqe, timeout, self.dirty, self.usage)?;
         let slot = ManuallyDrop::new(self);
         Ok(InFlight {
             host: slot.host,
             queue: slot.queue,
             cid: slot.cid,
+            submitted,
         })
     }
 }
@@ -252,31 +254,29 @@ impl<K: Kind, H: Host> Slot<'_, K, H> {
     ///
     /// # Errors
     ///
-    /// Gives everything back if the queue does not take the command.
+    /// Gives `target` back if the queue does not take the command; the slot is given back, and what
+    /// `left` has is gone.
+    #[inline]
     pub(crate) fn submit_ring(
         self,
         sqe: &K::Sqe,
         timeout: Delta,
-        left: K::Left,
+        left: impl FnOnce() -> K::Left,
         target: Target,
         batch: bool,
-    ) -> Result<(), (Self, K::Left, Target)> {
-        let (host, queue) = (self.host, self.queue);
+    ) -> Result<(), Target> {
         let data = (self.dirty, self.usage);
-        match queue.submit_ring(host, sqe, timeout, data, (left, target), batch) {
-            Ok(()) => {
-                // From here on the slot is the command's.
-                let _ = ManuallyDrop::new(self);
-                Ok(())
-            }
-            Err((left, target)) => Err((self, left, target)),
-        }
+        self.queue
+            .submit_ring(self.host, sqe, timeout, data, (left, target), batch)?;
+        // From here on the slot is the command's.
+        let _ = ManuallyDrop::new(self);
+        Ok(())
     }
 }
 
 impl<K: Kind, H: Host> Drop for Slot<'_, K, H> {
     fn drop(&mut self) {
-        if let Some(memory) = self.queue.memory(self.cid) {
+        if let Some(memory) = self.memory {
             memory.wipe(self.dirty);
         }
         self.queue.release(self.cid, self.usage.bytes_copied);
@@ -292,6 +292,7 @@ pub(crate) struct InFlight<'a, K: Kind, H: Host> {
     host: &'a H,
     queue: &'a Queue<K>,
     cid: Cid,
+    submitted: Instant<Monotonic>,
 }
 
 /// A command that ended: its slot, its outcome, and what was to be left behind.
@@ -306,6 +307,11 @@ pub(crate) enum Waited<'a, K: Kind, H: Host, R> {
 }
 
 impl<'a, K: Kind, H: Host> InFlight<'a, K, H> {
+    /// Returns when the command went to the device.
+    pub(crate) fn submitted(&self) -> Instant<Monotonic> {
+        self.submitted
+    }
+
     /// Waits until the command ended, the caller is killed ([`EINTR`]) or it is `until`
     /// ([`ETIMEDOUT`]).
     ///

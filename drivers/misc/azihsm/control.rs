@@ -10,6 +10,7 @@ use kernel::{
     sync::Arc,
     uaccess::UserPtr, //
 };
+use zerocopy::FromZeros;
 
 use crate::{
     command::{
@@ -143,36 +144,35 @@ impl<'a> Controller<'a> {
         check_buffers(&request)?;
 
         let src = UserPtr::from_addr(request.src as usize);
-        let (slot, sqe, patience) = self.control.take_filled(
+        let timeout = params::command_timeout();
+        let (flight, end) = self.control.send(
             self,
+            timeout,
             || self.patience(),
             |e| self.not_accepted(e),
             || {
                 fault_in_readable(src, request.src_len as usize)
                     .map_err(|e| Refusal::new(e, Ext::SRC_BUF))
             },
-            |slot| place(slot, &request),
+            |slot, sqe| place(slot, &request, sqe),
         )?;
-        let flight = slot
-            .submit(&sqe, params::command_timeout())
-            .map_err(|e| self.not_accepted(e))?;
-        let (slot, outcome) = match flight.wait(patience.end, Outcome::copied) {
+        let until = end.unwrap_or_else(|| self.end_of_patience(flight.submitted(), timeout));
+        let (slot, outcome) = match flight.wait(until, Outcome::copied) {
             Waited::Ended(slot, outcome) => (slot, outcome),
             Waited::Interrupted(flight, e) => {
                 if let Some(opening) = opening {
                     opening.hand_over();
                 }
-                if let Some((file, ticket)) = announced.hand_over() {
-                    let left = Left::Command(Command {
-                        file,
-                        ticket,
-                        request,
-                        result: 0,
-                    });
-                    if let Err((slot, outcome, left)) = flight.leave(left) {
-                        drop(slot);
-                        reap(self, outcome, left);
-                    }
+                let (file, ticket) = announced.hand_over();
+                let left = Left::Command(Command {
+                    file,
+                    ticket,
+                    request,
+                    result: 0,
+                });
+                if let Err((slot, outcome, left)) = flight.leave(left) {
+                    drop(slot);
+                    reap(self, outcome, left);
                 }
                 return Err(self.not_waited_for(e));
             }
@@ -234,7 +234,8 @@ impl<'a> Controller<'a> {
             check_buffers(&request)?;
             // CAST: User addresses of a 64-bit kernel.
             let src = UserPtr::from_addr(request.src as usize);
-            let (slot, sqe) = take_filled(
+            let mut sqe = wire::Sqe::new_zeroed();
+            let slot = take_filled(
                 self,
                 &self.control,
                 &issue,
@@ -243,22 +244,26 @@ impl<'a> Controller<'a> {
                     fault_in_readable(src, request.src_len as usize)
                         .map_err(|e| Refusal::new(e, Ext::SRC_BUF))
                 },
-                |slot| place(slot, &request),
+                |slot| place(slot, &request, &mut sqe),
             )?;
-            let (file, ticket) = announced.hand_over().ok_or(Stop::Retry)?;
-            if let Some(opening) = opening {
-                opening.hand_over();
-            }
-            let left = Left::Command(Command {
-                file,
-                ticket,
-                request,
-                result: ring.result,
-            });
-            Ok((slot, sqe, left))
+            Ok((slot, sqe, request, announced, opening))
         };
         match prepared() {
-            Ok((slot, sqe, left)) => Ok(submit(slot, &sqe, left, ring, issue, reap)),
+            Ok((slot, sqe, request, announced, opening)) => {
+                let left = move || {
+                    let (file, ticket) = announced.hand_over();
+                    if let Some(opening) = opening {
+                        opening.hand_over();
+                    }
+                    Left::Command(Command {
+                        file,
+                        ticket,
+                        request,
+                        result: ring.result,
+                    })
+                };
+                Ok(submit(slot, &sqe, left, ring, issue))
+            }
             Err(stop) => Err((issue, stop)),
         }
     }
@@ -322,12 +327,13 @@ fn check_buffers(request: &Request) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Puts the request into the slot's memory and returns the submission entry, [`None`] if the
-/// caller's memory is not there.
+/// Puts the request into the slot's memory and fills in the submission entry; returns whether the
+/// caller's memory is there.
 fn place(
     slot: &mut Slot<'_, Control, Controller<'_>>,
     request: &Request,
-) -> Result<Option<wire::Sqe>, Refusal> {
+    sqe: &mut wire::Sqe,
+) -> Result<bool, Refusal> {
     let memory = slot.memory().map_err(|e| Refusal::new(e, Ext::OK))?;
     let buffer = |len, area| {
         let first = memory.address(area);
@@ -340,17 +346,18 @@ fn place(
         request.src_len as usize,
     );
     if copied.is_err() {
-        return Ok(None);
+        return Ok(false);
     }
     // The device does not look at the room for its response: it always gets the whole area.
     slot.claim(Area::Destination, AREA);
-    Ok(Some(wire::Sqe::generic(
+    *sqe = wire::Sqe::generic(
         slot.cid(),
         &buffer(request.src_len, Area::Source)?,
         // CAST: 8 KiB.
         &buffer(AREA as u32, Area::Destination)?,
         &request.control,
-    )))
+    );
+    Ok(true)
 }
 
 /// Deals with the end of a command that nobody waits for any more.

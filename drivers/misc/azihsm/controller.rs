@@ -272,6 +272,16 @@ impl<'bound> Controller<'bound> {
         Patience::new(params::command_timeout(), self.recovery_bound())
     }
 
+    /// Returns when a caller goes whose command, which may take `timeout`, was `submitted` then; see
+    /// [`Patience::end`].
+    pub(crate) fn end_of_patience(
+        &self,
+        submitted: Instant<Monotonic>,
+        timeout: Delta,
+    ) -> Instant<Monotonic> {
+        submitted + timeout + self.recovery_bound()
+    }
+
     /// Reads the status of the controller.
     ///
     /// # Errors

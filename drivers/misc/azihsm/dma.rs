@@ -208,29 +208,13 @@ impl SlotMemory {
         coherent::read(&self.data, offset, out)
     }
 
-    /// Returns the DMA address of the slot's list segment for `area`.
+    /// Returns the slot's list segments.
     ///
     /// # Errors
     ///
     /// [`EINVAL`] for a slot without lists.
-    pub(crate) fn list_address(&self, area: Area) -> Result<u64> {
-        let lists = self.lists.as_ref().ok_or(EINVAL)?;
-        // The offset lies inside the allocation.
-        Ok(lists.dma_address() + (area.list() * size_of::<sgl::Descriptor>()) as u64)
-    }
-
-    /// Writes entry `index` of the slot's list segment for `area`.
-    ///
-    /// # Errors
-    ///
-    /// [`ERANGE`] if a segment does not have that entry.
-    pub(crate) fn write_list(&self, area: Area, index: usize, entry: sgl::Descriptor) -> Result {
-        let lists = self.lists.as_ref().ok_or(EINVAL)?;
-        if index >= sgl::PER_SEGMENT {
-            return Err(ERANGE);
-        }
-        io_project!(lists, [try: area.list() + index]).copy_write(entry);
-        Ok(())
+    pub(crate) fn lists(&self) -> Result<Lists<'_>> {
+        self.lists.as_ref().map(Lists).ok_or(EINVAL)
     }
 
     /// Clears what a command left in the data areas.
@@ -244,6 +228,31 @@ impl SlotMemory {
                 let _ = coherent::clear(&self.data, area.offset(), usize::from(len));
             }
         }
+    }
+}
+
+/// The list segments of a slot, one for each area.
+#[derive(Clone, Copy)]
+pub(crate) struct Lists<'a>(&'a Coherent<[sgl::Descriptor]>);
+
+impl Lists<'_> {
+    /// Returns the DMA address of the segment for `area`.
+    pub(crate) fn address(&self, area: Area) -> u64 {
+        // The offset lies inside the allocation.
+        self.0.dma_address() + (area.list() * size_of::<sgl::Descriptor>()) as u64
+    }
+
+    /// Writes entry `index` of the segment for `area`.
+    ///
+    /// # Errors
+    ///
+    /// [`ERANGE`] if a segment does not have that entry.
+    pub(crate) fn write(&self, area: Area, index: usize, entry: sgl::Descriptor) -> Result {
+        if index >= sgl::PER_SEGMENT {
+            return Err(ERANGE);
+        }
+        io_project!(self.0, [try: area.list() + index]).copy_write(entry);
+        Ok(())
     }
 }
 

@@ -8,6 +8,8 @@
 //! flushes wait in a list. What the device may hold without anybody knowing is swept, see
 //! [`ids`](crate::ids).
 
+mod announced;
+
 use kernel::{
     new_mutex,
     new_spinlock,
@@ -60,6 +62,11 @@ use crate::{
         },
         SessionId, //
     },
+};
+
+pub(crate) use announced::{
+    Announced,
+    Opening, //
 };
 
 /// How long a task that exits waits for the flush of its session; it cannot be killed any more.
@@ -137,6 +144,13 @@ impl FileSession {
         }
     }
 
+    /// Announces a fast-path command if the file has a session that is open, and returns that; see
+    /// [`Slot::enter_aes`].
+    #[inline]
+    fn enter_aes(&self) -> Option<(Session, Ticket)> {
+        self.guarded.lock().slot.enter_aes()
+    }
+
     /// Announces a command; see [`FileSession::begin`]. Does not wait.
     ///
     /// # Errors
@@ -156,15 +170,33 @@ impl FileSession {
         reply: Option<&Reply>,
         delivered: bool,
     ) -> Effect {
+        self.complete_with(|slot| slot.complete(ticket, reply, delivered))
+    }
+
+    /// Takes back the announcement of a fast-path command.
+    #[inline]
+    pub(crate) fn complete_aes(&self) -> Effect {
+        self.complete_with(Slot::complete_aes)
+    }
+
+    #[inline]
+    fn complete_with(&self, complete: impl FnOnce(&mut Slot) -> Effect) -> Effect {
         let (effect, waiting) = {
             let mut guarded = self.guarded.lock();
-            let effect = guarded.slot.complete(ticket, reply, delivered);
+            let effect = complete(&mut guarded.slot);
             (effect, core::mem::take(&mut guarded.waiting))
         };
+        if waiting != 0 {
+            self.wake(waiting);
+        }
+        effect
+    }
+
+    #[cold]
+    fn wake(&self, waiting: u32) {
         for _ in 0..waiting {
             self.changed.complete();
         }
-        effect
     }
 
     /// Waits until no command of the file is outstanding any more; returns whether none is.
@@ -339,6 +371,7 @@ impl Controller<'_> {
     }
 
     /// The same, for those who must not wait for the device.
+    #[inline]
     pub(crate) fn settle_later(&self, effect: Effect) {
         match effect {
             Effect::Flush(id) => self.defer_flush(id),
@@ -420,7 +453,9 @@ impl Controller<'_> {
     /// [`EAGAIN`], [`EINTR`] or [`ETIMEDOUT`] if the command did not get to the device, or was lost
     /// to a reset.
     fn flush(&self, id: SessionId, patience: Patience) -> Result<bool> {
-        let slot = self.control.take(self, patience.begin, Interrupt::Kill)?;
+        let slot = self
+            .control
+            .take(self, || patience.begin, Interrupt::Kill)?;
         let sqe = control::Sqe::flush(slot.cid(), id);
         let flight = slot.submit(&sqe, params::command_timeout())?;
         match flight.wait(patience.end, Outcome::copied) {
@@ -438,131 +473,5 @@ impl Controller<'_> {
                 Err((_slot, Outcome::Aborted, _)) => Err(EAGAIN),
             },
         }
-    }
-}
-
-/// A command of a file that was announced to its session.
-///
-/// Dropping it takes the announcement back, for a command that did not get to its end.
-pub(crate) struct Announced<'a> {
-    controller: &'a Controller<'a>,
-    file: &'a Arc<FileSession>,
-    ticket: Option<Ticket>,
-}
-
-impl<'a> Announced<'a> {
-    /// Announces a command; see [`FileSession::begin`].
-    pub(crate) fn begin(
-        controller: &'a Controller<'a>,
-        file: &'a Arc<FileSession>,
-        patience: Patience,
-        begin: impl FnMut(&mut Slot) -> Result<Ticket, Blocked>,
-    ) -> Result<Self, Refusal> {
-        Ok(Self {
-            controller,
-            file,
-            ticket: Some(file.begin(patience, begin)?),
-        })
-    }
-
-    /// Announces a command if it need not wait for others of the file, [`None`] otherwise.
-    pub(crate) fn try_begin(
-        controller: &'a Controller<'a>,
-        file: &'a Arc<FileSession>,
-        begin: impl FnOnce(&mut Slot) -> Result<Ticket, Blocked>,
-    ) -> Result<Option<Self>, Refusal> {
-        match file.try_begin(begin) {
-            Ok(ticket) => Ok(Some(Self {
-                controller,
-                file,
-                ticket: Some(ticket),
-            })),
-            Err(Blocked::Wait) => Ok(None),
-            Err(Blocked::Refused(refusal)) => Err(refusal),
-        }
-    }
-
-    /// Reports the end of the command.
-    pub(crate) fn complete(mut self, reply: Option<&Reply>, delivered: bool) {
-        self.finish(reply, delivered);
-    }
-
-    /// Hands the announcement over to whoever deals with a command that is left behind.
-    pub(crate) fn hand_over(mut self) -> Option<(Arc<FileSession>, Ticket)> {
-        Some((self.file.clone(), self.ticket.take()?))
-    }
-
-    fn finish(&mut self, reply: Option<&Reply>, delivered: bool) {
-        if let Some(ticket) = self.ticket.take() {
-            let opens = ticket.opens();
-            let effect = self.file.complete(ticket, reply, delivered);
-            self.controller.files.note(opens, effect);
-            self.controller.settle(effect);
-        }
-    }
-}
-
-impl Drop for Announced<'_> {
-    fn drop(&mut self) {
-        self.finish(None, false);
-    }
-}
-
-/// An open that is outstanding, which no sweep may meet.
-///
-/// Dropping it takes the announcement back; that comes after the session learned of the end.
-pub(crate) struct Opening<'a> {
-    controller: &'a Controller<'a>,
-    lost: bool,
-}
-
-impl<'a> Opening<'a> {
-    /// Announces an open, waiting for a sweep to end.
-    ///
-    /// # Errors
-    ///
-    /// [`EINTR`] if the caller was killed while it waited, [`EAGAIN`] if it ran out of `patience`.
-    pub(crate) fn begin(
-        controller: &'a Controller<'a>,
-        patience: Patience,
-    ) -> Result<Self, Refusal> {
-        let files = &controller.files;
-        loop {
-            {
-                let mut guarded = files.ids.lock();
-                if guarded.ids.begin_open().is_ok() {
-                    return Ok(Self {
-                        controller,
-                        lost: false,
-                    });
-                }
-                guarded.waiting += 1;
-            }
-            controller.flush_soon();
-            match files
-                .swept
-                .wait_killable_timeout(jiffies_until(patience.begin))
-            {
-                Ok(true) => (),
-                Ok(false) => return Err(Refusal::new(EAGAIN, Ext::ABORTED)),
-                Err(e) => return Err(Refusal::new(e, Ext::OK)),
-            }
-        }
-    }
-
-    /// Notes that the device may have opened a session without telling.
-    pub(crate) fn lose(&mut self) {
-        self.lost = true;
-    }
-
-    /// Leaves it to whoever deals with the command to take the announcement back.
-    pub(crate) fn hand_over(self) {
-        core::mem::forget(self);
-    }
-}
-
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        self.controller.end_open(self.lost);
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     command::Slot,
     dma::{
         Area,
+        Lists,
         Piece,
         SlotMemory, //
     },
@@ -45,17 +46,27 @@ use crate::{
     },
     params,
     queue::Host,
-    request::aes::Request,
+    request::aes::{
+        Data,
+        Request, //
+    },
+    stats::Usage,
     uapi::{
         Ext,
         Refusal, //
     },
-    wire::sgl::{
-        segments_needed,
-        Descriptor,
-        Plan,
-        PER_SEGMENT,
-        SEGMENT_LEN, //
+    wire::{
+        aes::{
+            Sqe,
+            Success, //
+        },
+        sgl::{
+            segments_needed,
+            Descriptor,
+            Plan,
+            PER_SEGMENT,
+            SEGMENT_LEN, //
+        },
     },
 };
 
@@ -70,16 +81,6 @@ struct Mapped {
 pub(crate) struct Pinned {
     source: Option<Mapped>,
     destination: Option<Mapped>,
-}
-
-/// What a submission entry says of the data.
-pub(crate) struct Placed {
-    /// Points to the source list.
-    pub(crate) source: Descriptor,
-    /// Points to the destination list.
-    pub(crate) destination: Descriptor,
-    /// DMA address of the tail.
-    pub(crate) tail: u64,
 }
 
 fn no_memory(errno: Error) -> Refusal {
@@ -128,23 +129,21 @@ impl Mapped {
         Ok(Some(Self { mapping, more }))
     }
 
-    /// Writes the list and returns the descriptor that points to it.
-    fn write_list(&self, memory: &SlotMemory, area: Area) -> Result<Descriptor> {
+    /// Writes the list and returns the number of its data descriptors.
+    fn write_list(&self, lists: Lists<'_>, area: Area) -> Result<usize> {
         // CAST: The kernel has 64 bits.
         let count = self.mapping.segment_count() as usize;
-        let mut segments = KVec::with_capacity(segments_needed(count), GFP_KERNEL)?;
-        segments.push(memory.list_address(area)?, GFP_KERNEL)?;
-        if let Some(more) = &self.more {
-            let first = more.dma_address();
-            for further in (0..).take(more.len() / PER_SEGMENT) {
-                segments.push(first + further * u64::from(SEGMENT_LEN), GFP_KERNEL)?;
-            }
-        }
-        let plan = Plan::new(count, &segments).ok_or(EINVAL)?;
+        let first = lists.address(area);
+        let further = self.more.as_ref().map_or(0, |more| more.dma_address());
+        let address = |segment: usize| match segment {
+            0 => first,
+            // CAST: A list has fewer bytes than the data.
+            _ => further + (segment as u64 - 1) * u64::from(SEGMENT_LEN),
+        };
         let data = self.mapping.segments().map(|s| (s.address, s.len));
-        plan.write(data, |segment, place, descriptor| {
+        Plan::new(count, address).write(data, |segment, place, descriptor| {
             match (segment.checked_sub(1), &self.more) {
-                (None, _) => memory.write_list(area, place, descriptor),
+                (None, _) => lists.write(area, place, descriptor),
                 (Some(further), Some(more)) => {
                     io_project!(more, [try: further * PER_SEGMENT + place]).copy_write(descriptor);
                     Ok(())
@@ -152,38 +151,37 @@ impl Mapped {
                 (Some(_), None) => Err(EINVAL),
             }
         })?;
-        Ok(plan.head())
+        Ok(count)
     }
 }
 
 impl Pinned {
-    /// Pins and maps the data of a command that is too large for a slot; [`None`] if it is not.
+    /// Returns whether data is too large for a slot, so that it has to be pinned.
+    #[inline]
+    pub(crate) fn is_needed(data: &Data) -> bool {
+        let tail = usize::from(data.tail);
+        // CAST: 32-bit lengths.
+        data.src_len.max(data.dst_len) as usize + tail > params::bounce_limit()
+    }
+
+    /// Pins and maps the data of a command.
     ///
     /// May sleep for as long as the caller's memory takes to become present, so no slot may be
     /// held.
-    pub(crate) fn new(
-        dev: &Device<Bound>,
-        request: &Request,
-    ) -> Result<Option<KBox<Self>>, Refusal> {
-        let tail = usize::from(request.tail);
-        // CAST: 32-bit lengths.
-        let largest = request.src_len.max(request.dst_len) as usize + tail;
-        if largest <= params::bounce_limit() {
-            return Ok(None);
-        }
-        Self::with(dev, request, PinnedPages::new).map(Some)
+    pub(crate) fn new(dev: &Device<Bound>, data: &Data) -> Result<KBox<Self>, Refusal> {
+        Self::with(dev, data, PinnedPages::new)
     }
 
     /// Maps the data of a command, which `pin` pins.
     pub(crate) fn with(
         dev: &Device<Bound>,
-        request: &Request,
+        data: &Data,
         pin: impl Fn(u64, usize, Access) -> Result<PinnedPages>,
     ) -> Result<KBox<Self>, Refusal> {
         let (to, from) = (DataDirection::ToDevice, DataDirection::FromDevice);
         let mapped = || -> Result<KBox<Self>> {
-            let source = Mapped::new(dev, request.src, request.src_len, to, &pin)?;
-            let destination = Mapped::new(dev, request.dst, request.dst_len, from, &pin)?;
+            let source = Mapped::new(dev, data.src, data.src_len, to, &pin)?;
+            let destination = Mapped::new(dev, data.dst, data.dst_len, from, &pin)?;
             Ok(KBox::new(
                 Self {
                     source,
@@ -196,21 +194,17 @@ impl Pinned {
     }
 
     /// Writes the lists and returns the descriptors that point to them.
-    fn write_lists<H: Host>(
-        &self,
-        slot: &mut Slot<'_, Fast, H>,
-    ) -> Result<(Descriptor, Descriptor)> {
-        let memory = slot.memory()?;
-        let usage = slot.usage();
-        let mut list = |mapped: &Option<Mapped>, area| match mapped {
-            Some(mapped) => {
-                // CAST: A transfer has less than 4 GiB.
-                usage.pages_pinned += mapped.mapping.page_count() as u32;
-                usage.descriptors += mapped.mapping.segment_count();
-                usage.mappings += 1;
-                mapped.write_list(memory, area)
-            }
-            None => Ok(Descriptor::NONE),
+    fn write_lists(&self, lists: Lists<'_>, usage: &mut Usage) -> Result<(Descriptor, Descriptor)> {
+        let mut list = |mapped: &Option<Mapped>, area| -> Result<Descriptor> {
+            let Some(mapped) = mapped else {
+                return Ok(Descriptor::NONE);
+            };
+            // CAST: A transfer has less than 4 GiB.
+            usage.pages_pinned += mapped.mapping.page_count() as u32;
+            usage.descriptors += mapped.mapping.segment_count();
+            usage.mappings += 1;
+            let count = mapped.write_list(lists, area)?;
+            Ok(Descriptor::list(lists.address(area), count))
         };
         Ok((
             list(&self.source, Area::Source)?,
@@ -220,110 +214,124 @@ impl Pinned {
 }
 
 /// Offset of the tail in the slot's destination area.
-fn tail_offset(request: &Request, pinned: bool) -> usize {
+fn tail_offset(data: &Data, pinned: bool) -> usize {
     if pinned {
         0
     } else {
         // CAST: Bounced data fits the area.
-        request.src_len as usize
+        data.src_len as usize
     }
 }
 
 /// Makes what is going to be copied to a slot present. May sleep for long, so no slot may be held.
-pub(crate) fn fault_in(request: &Request, pinned: bool) -> Result<(), Refusal> {
-    let first = if pinned { request.src_len } else { 0 };
+pub(crate) fn fault_in(data: &Data, pinned: bool) -> Result<(), Refusal> {
+    let first = if pinned { data.src_len } else { 0 };
     // CAST: 32-bit lengths.
-    let len = (request.src_len - first) as usize + usize::from(request.tail);
-    fault_in_readable(user(request.src, first), len).map_err(no_memory)
+    let len = (data.src_len - first) as usize + usize::from(data.tail);
+    fault_in_readable(user(data.src, first), len).map_err(no_memory)
 }
 
-/// Copies in what the device reads from the slot, and writes the lists.
+/// Copies in what the device reads from the slot, writes the lists, and fills in the submission
+/// entry, which is zeroed or was filled in for the same command before.
 ///
-/// Returns [`None`] if the caller's memory is not there (any more).
+/// Returns whether the caller's memory is there (still).
 pub(crate) fn place<H: Host>(
     slot: &mut Slot<'_, Fast, H>,
-    request: &Request,
+    request: &Request<'_>,
     pinned: Option<&Pinned>,
-) -> Result<Option<Placed>, Refusal> {
-    match try_place(slot, request, pinned) {
-        Ok(placed) => Ok(Some(placed)),
-        Err(e) if e == EFAULT => Ok(None),
+    sqe: &mut Sqe,
+) -> Result<bool, Refusal> {
+    match try_place(slot, request, pinned, sqe) {
+        Ok(()) => Ok(true),
+        Err(e) if e == EFAULT => Ok(false),
         Err(e) => Err(no_memory(e)),
     }
 }
 
+#[inline]
 fn try_place<H: Host>(
     slot: &mut Slot<'_, Fast, H>,
-    request: &Request,
+    request: &Request<'_>,
     pinned: Option<&Pinned>,
-) -> Result<Placed> {
-    let tail = tail_offset(request, pinned.is_some());
-    if request.tail != 0 {
+    sqe: &mut Sqe,
+) -> Result {
+    let data = &request.data;
+    let tail = tail_offset(data, pinned.is_some());
+    if data.tail != 0 {
         slot.copy_in(
             Area::Destination,
             tail,
-            user(request.src, request.src_len),
-            usize::from(request.tail),
+            user(data.src, data.src_len),
+            usize::from(data.tail),
         )?;
     }
+    let memory = slot.memory()?;
+    let lists = memory.lists()?;
     let (source, destination) = match pinned {
-        None => bounce(slot, request)?,
-        Some(pinned) => pinned.write_lists(slot)?,
+        None => bounce(slot, memory, data)?,
+        Some(pinned) => pinned.write_lists(lists, slot.usage())?,
     };
-    Ok(Placed {
-        source,
-        destination,
-        tail: slot.memory()?.address(Area::Destination) + tail as u64,
-    })
+    let tail = memory.address(Area::Destination) + tail as u64;
+    request
+        .command(source, destination, tail)
+        .write(slot.cid(), sqe);
+    Ok(())
 }
 
+/// Copies in the source, writes the lists, and returns the descriptors that point to them.
+#[inline]
 fn bounce<H: Host>(
     slot: &mut Slot<'_, Fast, H>,
-    request: &Request,
+    memory: &SlotMemory,
+    data: &Data,
 ) -> Result<(Descriptor, Descriptor)> {
     // CAST: Bounced data fits the area.
-    let (src_len, dst_len) = (request.src_len as usize, request.dst_len as usize);
-    slot.copy_in(Area::Source, 0, user(request.src, 0), src_len)?;
-    slot.claim(Area::Destination, dst_len);
-    let memory = slot.memory()?;
-    let mut list = |area, len| -> Result<Descriptor> {
-        if len == 0 {
-            return Ok(Descriptor::NONE);
-        }
-        slot.usage().descriptors += 1;
-        memory.write_list(area, 0, Descriptor::data(memory.address(area), len))?;
-        Ok(Descriptor::list_of_one(memory.list_address(area)?))
+    let (src_len, dst_len) = (data.src_len as usize, data.dst_len as usize);
+    let lists = memory.lists()?;
+    let list = |area, len| -> Result<Descriptor> {
+        lists.write(area, 0, Descriptor::data(memory.address(area), len))?;
+        Ok(Descriptor::list(lists.address(area), 1))
     };
-    Ok((
-        list(Area::Source, request.src_len)?,
-        list(Area::Destination, request.dst_len)?,
-    ))
+    let (mut source, mut destination) = (Descriptor::NONE, Descriptor::NONE);
+    if src_len != 0 {
+        slot.copy_in(Area::Source, 0, user(data.src, 0), src_len)?;
+        source = list(Area::Source, data.src_len)?;
+        slot.usage().descriptors += 1;
+    }
+    if dst_len != 0 {
+        slot.claim(Area::Destination, dst_len);
+        destination = list(Area::Destination, data.dst_len)?;
+        slot.usage().descriptors += 1;
+    }
+    Ok((source, destination))
 }
 
-/// Brings the output of a successful command to the caller: `len` bytes through the list, `tail`
-/// bytes behind them.
+/// Brings the output of a successful command to the caller.
 ///
-/// The slot is given back. The caller's pages are given back first: that is when the output gets there if the DMA layer
-/// bounces it.
+/// The slot is given back. The caller's pages are given back first: that is when the output gets
+/// there if the DMA layer bounces it.
+#[inline]
 pub(crate) fn deliver<H: Host>(
     slot: Slot<'_, Fast, H>,
-    request: &Request,
+    data: &Data,
     pinned: Option<KBox<Pinned>>,
-    len: u32,
-    tail: u8,
+    success: Success,
 ) -> Result<(), Refusal> {
     let bounced = pinned.is_none();
     drop(pinned);
     let text = Piece {
         offset: 0,
         // CAST: Bounced data fits the area.
-        len: if bounced { len as usize } else { 0 },
-        to: user(request.dst, 0),
+        len: if bounced { success.len as usize } else { 0 },
+        to: user(data.dst, 0),
     };
+    if success.tail == 0 {
+        return slot.deliver(&[text]).map_err(no_memory);
+    }
     let tail = Piece {
-        offset: tail_offset(request, !bounced),
-        len: usize::from(tail),
-        to: user(request.dst, request.src_len),
+        offset: tail_offset(data, !bounced),
+        len: usize::from(success.tail),
+        to: user(data.dst, data.src_len),
     };
     slot.deliver(&[text, tail]).map_err(no_memory)
 }

@@ -26,13 +26,18 @@ use kernel::{
         SetOnce, //
     },
     time::{
+        Delta,
         Instant,
         Monotonic, //
     }, //
 };
+use zerocopy::FromZeros;
 
 use crate::{
-    command::Slot,
+    command::{
+        InFlight,
+        Slot, //
+    },
     kapi::{
         irq,
         wait::fatal_signal_pending, //
@@ -49,7 +54,10 @@ use crate::{
         Interrupt,
         Waiters, //
     },
-    wire::QueueId, //
+    wire::{
+        Cid,
+        QueueId, //
+    }, //
 };
 
 /// A row of commands of one submitter that go to the same queue: three times as many as the device
@@ -76,6 +84,12 @@ impl Run {
         self.0.store(index as u32 | left << 16, Relaxed);
     }
 }
+
+/// A slot that was taken: its queue, and the command id that stands for it.
+type Taken<'a, K> = (&'a Queue<K>, Cid);
+
+/// A command that was sent, and the end of the caller's patience if it waited before.
+pub(crate) type Sent<'a, K, H> = (InFlight<'a, K, H>, Option<Instant<Monotonic>>);
 
 /// Queues of one kind.
 ///
@@ -228,27 +242,41 @@ impl<K: Kind> Pool<K> {
     /// # Errors
     ///
     /// [`EAGAIN`] if there is no queue.
+    #[inline]
     pub(crate) fn try_take<'a, H: Host>(
         &'a self,
         host: &'a H,
         polling: bool,
     ) -> Result<Option<Slot<'a, K, H>>> {
+        match self.find(polling) {
+            Some((queue, cid)) => Ok(Some(Slot::granted(host, queue, cid))),
+            None if self.active() == 0 => Err(EAGAIN),
+            None => Ok(None),
+        }
+    }
+
+    /// Finds a free slot for [`Pool::try_take`], and takes it.
+    fn find(&self, polling: bool) -> Option<Taken<'_, K>> {
         let suitable = self.suitable(polling);
         let cpu = irq::current_cpu().as_u32() as usize;
-        let mine = suitable.start + cpu.checked_rem(suitable.len()).ok_or(EAGAIN)?;
-        let mine = self.get(mine).ok_or(EAGAIN)?;
+        let mine = suitable.start + cpu.checked_rem(suitable.len())?;
+        let mine = self.queues.get(mine)?.as_ref()?;
         if self.waiters.any() {
-            return Ok(None);
+            return None;
         }
         if mine.load() < K::CREDIT {
-            if let Some(slot) = Slot::try_take(host, mine) {
-                return Ok(Some(slot));
+            if let Some(grant) = mine.try_acquire() {
+                return Some((mine, grant.cid));
             }
         }
+        self.find_idlest(suitable)
+    }
+
+    fn find_idlest(&self, suitable: Range<usize>) -> Option<Taken<'_, K>> {
         let idlest = suitable
             .filter_map(|index| self.get(index))
-            .min_by_key(|queue| queue.load());
-        Ok(idlest.and_then(|queue| Slot::try_take(host, queue)))
+            .min_by_key(|queue| queue.load())?;
+        Some((idlest, idlest.try_acquire()?.cid))
     }
 
     /// Takes a slot for one of several commands that are submitted together, if one is free; see
@@ -256,25 +284,33 @@ impl<K: Kind> Pool<K> {
     ///
     /// Some commands in a row go to the same queue, so that they share a doorbell. `run` is where
     /// the submitter keeps the present row.
+    #[inline]
     pub(crate) fn try_take_batched<'a, H: Host>(
         &'a self,
         host: &'a H,
         polling: bool,
         run: &Run,
     ) -> Result<Option<Slot<'a, K, H>>> {
-        let (index, left) = run.get();
-        if left != 0 && !self.waiters.any() && self.suitable(polling).contains(&index) {
-            let queue = self.get(index).ok_or(EAGAIN)?;
-            if let Some(slot) = Slot::try_take(host, queue) {
-                run.set(index, left - 1);
-                return Ok(Some(slot));
-            }
+        if let Some((queue, cid)) = self.find_next(polling, run) {
+            return Ok(Some(Slot::granted(host, queue, cid)));
         }
         let slot = self.try_take(host, polling)?;
         if let Some(index) = slot.as_ref().and_then(|slot| self.index(slot.queue())) {
             run.set(index, 3 * K::CREDIT - 1);
         }
         Ok(slot)
+    }
+
+    /// Finds the next free slot of a row, and takes it.
+    fn find_next(&self, polling: bool, run: &Run) -> Option<Taken<'_, K>> {
+        let (index, left) = run.get();
+        if left == 0 || self.waiters.any() || !self.suitable(polling).contains(&index) {
+            return None;
+        }
+        let queue = self.queues.get(index)?.as_ref()?;
+        let grant = queue.try_acquire()?;
+        run.set(index, left - 1);
+        Some((queue, grant.cid))
     }
 
     fn index(&self, queue: &Queue<K>) -> Option<usize> {
@@ -284,56 +320,77 @@ impl<K: Kind> Pool<K> {
 
     /// Takes a slot of the queue that suits the caller best, waiting if every slot is taken.
     ///
-    /// Who waits gets the next slot that comes back, of whatever queue.
+    /// Who waits gets the next slot that comes back, of whatever queue. `until` is asked for the end
+    /// of the wait.
     ///
     /// # Errors
     ///
     /// [`EINTR`] if the caller was interrupted, [`ETIMEDOUT`] if there was no slot `until` then,
     /// [`EAGAIN`] if there is no queue.
+    #[inline]
     pub(crate) fn take<'a, H: Host>(
         &'a self,
         host: &'a H,
-        until: Instant<Monotonic>,
+        until: impl FnOnce() -> Instant<Monotonic>,
         interrupt: Interrupt,
     ) -> Result<Slot<'a, K, H>> {
-        if let Some(slot) = self.try_take(host, false)? {
-            return Ok(slot);
-        }
+        let (queue, cid) = match self.find(false) {
+            Some(taken) => taken,
+            None if self.active() == 0 => return Err(EAGAIN),
+            None => self.wait_for_slot(until(), interrupt)?,
+        };
+        Ok(Slot::granted(host, queue, cid))
+    }
+
+    #[cold]
+    fn wait_for_slot(
+        &self,
+        until: Instant<Monotonic>,
+        interrupt: Interrupt,
+    ) -> Result<Taken<'_, K>> {
         let look = || self.iter().find_map(Queue::try_acquire);
         let grant = self
             .waiters
             .wait(look, |grant| self.give_back(grant), until, interrupt)?;
         let queue = self.of_id(grant.queue).ok_or(EAGAIN)?;
-        Ok(Slot::granted(host, queue, grant.cid))
+        Ok((queue, grant.cid))
     }
 
-    /// Takes a slot, as [`Pool::take`] does, and has `fill` put the caller's data into it.
+    /// Takes a slot, as [`Pool::take`] does, has `fill` put the caller's data into it and fill in
+    /// the submission entry, and sends that to the device.
     ///
-    /// `fill` must not fault, and returns [`None`] if the caller's memory is not there; then the
+    /// `fill` must not fault, and returns `false` if the caller's memory is not there; then the
     /// slot is given back and `fault_in` called once more, so that no slot waits for memory that
     /// its owner can withhold. What that takes does not count: `patience` is asked for the limits
-    /// of the waits that follow, which are returned. `refuse` makes an error of one of
-    /// [`Pool::take`].
+    /// of the waits that follow when the first of them begins. The end of the last is returned;
+    /// [`None`] if there was no wait so far. `refuse` makes an error of one of [`Pool::take`].
     ///
     /// # Errors
     ///
     /// What the arguments return.
-    pub(crate) fn take_filled<'a, H: Host, T, E>(
+    #[inline]
+    pub(crate) fn send<'a, H: Host, E>(
         &'a self,
         host: &'a H,
+        timeout: Delta,
         patience: impl Fn() -> Patience,
         refuse: impl Fn(Error) -> E,
         fault_in: impl Fn() -> Result<(), E>,
-        fill: impl Fn(&mut Slot<'a, K, H>) -> Result<Option<T>, E>,
-    ) -> Result<(Slot<'a, K, H>, T, Patience), E> {
+        fill: impl Fn(&mut Slot<'a, K, H>, &mut K::Sqe) -> Result<bool, E>,
+    ) -> Result<Sent<'a, K, H>, E> {
+        let mut sqe = <K::Sqe as FromZeros>::new_zeroed();
         loop {
             fault_in()?;
-            let patience = patience();
-            let mut slot = self
-                .take(host, patience.begin, Interrupt::Kill)
-                .map_err(&refuse)?;
-            if let Some(filled) = fill(&mut slot)? {
-                return Ok((slot, filled, patience));
+            let mut end = None;
+            let until = || {
+                let patience = patience();
+                end = Some(patience.end);
+                patience.begin
+            };
+            let mut slot = self.take(host, until, Interrupt::Kill).map_err(&refuse)?;
+            if fill(&mut slot, &mut sqe)? {
+                let flight = slot.submit(&sqe, timeout).map_err(refuse)?;
+                return Ok((flight, end));
             }
             drop(slot);
             if fatal_signal_pending() {

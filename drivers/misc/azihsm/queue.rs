@@ -9,6 +9,7 @@
 //! The queue outlives every reset of the controller. Its memory is freed only when the function
 //! is unbound, after the device was stopped.
 
+mod look;
 mod lost;
 mod uring;
 
@@ -28,10 +29,6 @@ use kernel::{
         atomic::{
             Atomic,
             Relaxed, //
-        },
-        barrier::{
-            dma_mb,
-            Read, //
         },
         Arc,
         SpinLockIrq, //
@@ -54,12 +51,10 @@ use crate::{
         QueueHistory,
         QueueStep, //
     },
-    moderation::Looked,
     patience::jiffies_until,
     ring,
     slot::{
         Found,
-        Notify,
         Outcome,
         Table,
         Times, //
@@ -145,32 +140,6 @@ pub(crate) struct Queue<K: Kind> {
     load: Atomic<u32>,
     /// Set if completions raise no interrupt and have to be looked for.
     polled: Atomic<bool>,
-}
-
-/// Slot numbers, as a set.
-struct CidSet([u64; MAX_SLOTS as usize / 64 + 1]);
-
-impl CidSet {
-    fn new() -> Self {
-        Self([0; MAX_SLOTS as usize / 64 + 1])
-    }
-
-    fn insert(&mut self, cid: Cid) {
-        if let Some(word) = self.0.get_mut(cid.index() / 64) {
-            *word |= 1 << (cid.index() % 64);
-        }
-    }
-
-    fn for_each(&self, mut f: impl FnMut(usize)) {
-        for (i, word) in self.0.iter().enumerate() {
-            let mut rest = *word;
-            while rest != 0 {
-                // CAST: At most 63.
-                f(i * 64 + rest.trailing_zeros() as usize);
-                rest &= rest - 1;
-            }
-        }
-    }
 }
 
 /// What a queue needs of the function it belongs to.
@@ -375,9 +344,11 @@ impl<K: Kind> Queue<K> {
     }
 
     /// Puts a command into the ring and tells the device. The entry's command id is an owned
-    /// slot, whose memory is `dirty` and whose data took `usage`.
+    /// slot, whose memory is `dirty` and whose data took `usage`. Returns when that was.
     ///
-    /// Returns [`EAGAIN`] if the queue does not accept commands.
+    /// # Errors
+    ///
+    /// [`EAGAIN`] if the queue does not accept commands.
     pub(crate) fn submit(
         &self,
         host: &impl Host,
@@ -385,7 +356,7 @@ impl<K: Kind> Queue<K> {
         timeout: Delta,
         dirty: Dirty,
         usage: Usage,
-    ) -> Result {
+    ) -> Result<Instant<Monotonic>> {
         let submitted = Instant::<Monotonic>::now();
         let times = Times {
             submitted,
@@ -395,10 +366,11 @@ impl<K: Kind> Queue<K> {
         self.put(&mut state, sqe, usage)?;
         state.table.submit(sqe.cid(), times, dirty);
         self.tell(host, &mut state);
-        Ok(())
+        Ok(submitted)
     }
 
     /// Puts an entry into the ring, and does not tell the device.
+    #[inline(always)]
     fn put(&self, state: &mut State<K>, sqe: &K::Sqe, usage: Usage) -> Result {
         if !state.accepting {
             return Err(EAGAIN);
@@ -441,6 +413,15 @@ impl<K: Kind> Queue<K> {
     ) -> Result<(Dirty, R)> {
         let done = self.done.get(cid.index()).ok_or(EINVAL)?;
         loop {
+            let left = jiffies_until(until);
+            let waited = match (left, self.polled.load(Relaxed)) {
+                (0, _) => Err(ETIMEDOUT),
+                // Completions raise no interrupt: look for them once in a jiffy.
+                (_, true) => done.wait_killable_timeout(1).inspect(|_| {
+                    self.poll(host);
+                }),
+                (_, false) => done.wait_killable_timeout(left),
+            };
             let taken = self
                 .state
                 .lock()
@@ -449,18 +430,8 @@ impl<K: Kind> Queue<K> {
             if let Some(taken) = taken {
                 return Ok(taken);
             }
-            let left = jiffies_until(until);
-            if left == 0 {
-                return Err(ETIMEDOUT);
-            }
-            if self.polled.load(Relaxed) {
-                // Completions raise no interrupt: look for them once in a jiffy.
-                done.wait_killable_timeout(1)?;
-                self.poll(host);
-            } else {
-                // A signal may be that of an earlier command of the slot.
-                done.wait_killable_timeout(left)?;
-            }
+            // A signal may be that of an earlier command of the slot.
+            waited?;
         }
     }
 
@@ -472,98 +443,6 @@ impl<K: Kind> Queue<K> {
     /// Takes a finished command whose caller is gone, with its slot.
     pub(crate) fn take_leftover(&self) -> Option<FoundIn<K>> {
         self.state.lock().table.take_leftover()
-    }
-
-    /// Takes what the device put into the completion queue; returns the number of entries.
-    ///
-    /// Callable in any context. Looks at no more entries than the ring has, whatever the device
-    /// does meanwhile.
-    pub(crate) fn poll(&self, host: &impl Host) -> usize {
-        self.look(host).found
-    }
-
-    /// Does what [`Queue::poll`] does and tells what remains, too.
-    pub(crate) fn look(&self, host: &impl Host) -> Looked {
-        let mut ended = CidSet::new();
-        let mut reap = false;
-        let mut found = 0;
-        let rings;
-        {
-            let mut guard = self.state.lock();
-            let state = &mut *guard;
-            let mut now = None;
-            while found < self.cq.len() {
-                let Ok(Some(words)) = self.peek(&state.cq) else {
-                    break;
-                };
-                let cqe = <CqeOf<K>>::from_words(&words);
-                let route = cqe.route();
-                found += 1;
-                state.cq.advance();
-                if state.sq.fetched(route.sq_head).is_err() {
-                    state.counters.bad_heads += 1;
-                }
-                let ended_one = state.table.finish(route.cid, Outcome::Completed(words));
-                let Some((notify, times)) = ended_one else {
-                    state.counters.stale += 1;
-                    continue;
-                };
-                let now = *now.get_or_insert_with(Instant::now);
-                let time = now - times.submitted;
-                state.counters.note_completed(time, cqe.failed());
-                match notify {
-                    Notify::Waiter(cid) => ended.insert(cid),
-                    Notify::Ring(target) => target.complete(),
-                    Notify::Reaper => reap = true,
-                }
-            }
-            if found != 0 && state.accepting {
-                host.ring_cq(self.id, state.cq.head());
-            }
-            rings = state.table.rings();
-        }
-        if found != 0 {
-            self.wake(&ended);
-        }
-        if reap {
-            host.reap_later();
-        }
-        Looked { found, rings }
-    }
-
-    /// Returns the entry at the head if the device has written it.
-    fn peek(&self, ring: &ring::Completion) -> Result<Option<Words<K>>> {
-        let entry = io_project!(self.cq, [try: usize::from(ring.head())]);
-        let first_look = entry.copy_read();
-        if !ring.is_new(<CqeOf<K>>::from_words(&first_look).route().phase) {
-            return Ok(None);
-        }
-        // The rest of the entry must not be read before its phase bit.
-        dma_mb(Read);
-        Ok(Some(entry.copy_read()))
-    }
-
-    fn wake(&self, ended: &CidSet) {
-        ended.for_each(|cid| {
-            if let Some(done) = self.done.get(cid) {
-                done.complete();
-            }
-        });
-    }
-
-    /// Delivers completions that no interrupt told of: those of commands that are at the device
-    /// since `when` or earlier. Returns their number.
-    pub(crate) fn rescue(&self, host: &impl Host, when: Instant<Monotonic>) -> usize {
-        let before = self.state.lock().table.since(when);
-        if before == 0 {
-            return 0;
-        }
-        self.poll(host);
-        if self.polled.load(Relaxed) {
-            // Nobody was to be told.
-            return 0;
-        }
-        before.saturating_sub(self.state.lock().table.since(when))
     }
 
     /// Returns a copy of the counters.

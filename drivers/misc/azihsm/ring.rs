@@ -150,6 +150,7 @@ impl Submission {
     ///
     /// Returns [`BadHead`], and changes nothing, if the device cannot have fetched that far or
     /// went backwards.
+    #[inline]
     pub(crate) fn fetched(&mut self, reported: u16) -> Result<(), BadHead> {
         if reported >= self.size.entries()
             || self.size.distance(self.head, reported) > self.pending()

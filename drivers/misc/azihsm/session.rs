@@ -86,6 +86,16 @@ impl From<Refusal> for Blocked {
 pub(crate) struct Ticket(Kind);
 
 impl Ticket {
+    /// Returns a ticket of no command, whose end means nothing.
+    pub(crate) const fn none() -> Self {
+        Self(Kind::None)
+    }
+
+    /// Returns whether the command takes part in the session of the file, or is to.
+    pub(crate) fn counts(&self) -> bool {
+        self.0 != Kind::None
+    }
+
     /// Returns whether the command opens a session.
     pub(crate) fn opens(&self) -> bool {
         self.0 == Kind::Open
@@ -155,6 +165,17 @@ impl Slot {
         Ok(Ticket(control.kind))
     }
 
+    /// Announces a fast-path command in the session of the file, if it is open, before it is
+    /// validated.
+    #[inline]
+    pub(crate) fn enter_aes(&mut self) -> Option<(Session, Ticket)> {
+        let State::Open { session, users } = &mut self.0 else {
+            return None;
+        };
+        *users = users.checked_add(1)?;
+        Some((*session, Ticket(Kind::InSession)))
+    }
+
     /// Announces a fast-path command in the session that its validation saw.
     ///
     /// # Errors
@@ -179,6 +200,18 @@ impl Slot {
         })
     }
 
+    /// Takes back the announcement of a fast-path command; see [`complete`](Self::complete).
+    #[inline]
+    pub(crate) fn complete_aes(&mut self) -> Effect {
+        match &mut self.0 {
+            State::Open { users, .. } => {
+                *users = users.saturating_sub(1);
+                Effect::None
+            }
+            _ => self.complete_released(),
+        }
+    }
+
     /// Takes back the announcement of a command.
     ///
     /// `reply` is what the device answered, [`None`] if the command did not reach its end there or
@@ -191,12 +224,7 @@ impl Slot {
     ) -> Effect {
         match ticket.0 {
             Kind::None => Effect::None,
-            Kind::InSession => {
-                if let State::Open { users, .. } = &mut self.0 {
-                    *users = users.saturating_sub(1);
-                }
-                self.complete_released()
-            }
+            Kind::InSession => self.complete_aes(),
             Kind::Open => self.complete_open(reply, delivered),
             Kind::Close => self.complete_close(reply),
         }

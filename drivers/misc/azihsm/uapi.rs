@@ -16,6 +16,7 @@ use kernel::{
     ioctl::_IOWR,
     prelude::*, //
 };
+use zerocopy_derive::Immutable;
 
 mod query;
 
@@ -190,7 +191,7 @@ pub(crate) enum ResetStatus {
 
 /// AES-GCM parameters.
 #[repr(C)]
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
 pub(crate) struct GcmParams {
     /// Bulk key.
     pub(crate) key_id: u32,
@@ -209,7 +210,7 @@ pub(crate) struct GcmParams {
 
 /// AES-XTS parameters.
 #[repr(C)]
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
 pub(crate) struct XtsParams {
     /// Size of a data unit.
     pub(crate) data_unit: u16,
@@ -256,7 +257,7 @@ pub(crate) struct Aes {
     pub(crate) short_app_id: u8,
     pad4: [u8; 3],
     /// See [`gcm`](Self::gcm) and [`xts`](Self::xts).
-    pub(crate) params: [u8; 44],
+    pub(crate) params: [u32; 11],
     rsvd1: [u8; 120],
     pad5: u32,
     /// Copy of `in_ctxt`.
@@ -283,13 +284,13 @@ impl Aes {
     pub(crate) const FRAME: u8 = 1;
 
     /// Returns the parameters read as those of GCM.
-    pub(crate) fn gcm(&self) -> GcmParams {
-        zerocopy::transmute!(self.params)
+    pub(crate) fn gcm(&self) -> &GcmParams {
+        zerocopy::transmute_ref!(&self.params)
     }
 
     /// Returns the parameters read as those of XTS.
-    pub(crate) fn xts(&self) -> XtsParams {
-        zerocopy::transmute!(self.params)
+    pub(crate) fn xts(&self) -> &XtsParams {
+        zerocopy::transmute_ref!(&self.params)
     }
 
     /// Replaces what the caller left in the output fields by zeros and the echoed context.
@@ -304,6 +305,16 @@ impl Aes {
         self.iv = [0; 12];
         self.rsvd3 = [0; 104];
         self.pad6 = 0;
+    }
+
+    /// Records what became of the command at the device.
+    pub(crate) fn answer(&mut self, answer: &uring::UringResult) {
+        self.result = answer.status;
+        self.tag = answer.tag;
+        self.byte_count = answer.byte_count;
+        self.extended_status = answer.extended_status;
+        self.fips_approved = answer.fips_approved;
+        self.iv = answer.iv;
     }
 
     /// Records why the command was not executed.

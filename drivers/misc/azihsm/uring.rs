@@ -27,7 +27,10 @@ use kernel::{
 };
 
 use crate::{
-    aes,
+    aes::{
+        self,
+        Verdict, //
+    },
     chardev::Node,
     command::Slot,
     control::{
@@ -55,22 +58,16 @@ use crate::{
         Pool,
         Run, //
     },
-    queue::{
-        CqeOf,
-        Kind, //
-    },
-    request::aes::{
-        Mode,
-        Request, //
-    },
+    queue::Kind,
+    request::aes::Data,
     slot::Outcome,
     uapi::{
         self,
         uring::{
+            AesPayload,
             Extra,
             UringResult, //
         },
-        Aes,
         Ext,
         Refusal, //
     },
@@ -158,7 +155,7 @@ fn take_slot<'a, 'b, K: Kind>(
         pool.try_take(controller, polling)
     } else {
         // A worker is signalled when what it does is to be cancelled.
-        let until = controller.patience().begin;
+        let until = || controller.patience().begin;
         pool.take(controller, until, Interrupt::Signal).map(Some)
     };
     match taken {
@@ -170,20 +167,21 @@ fn take_slot<'a, 'b, K: Kind>(
 }
 
 /// Takes a slot, as [`take_slot`] does, and has `fill` put the submitter's data into it; see
-/// [`Pool::take_filled`].
-pub(crate) fn take_filled<'a, 'b, K: Kind, T>(
+/// [`Pool::send`].
+#[inline]
+pub(crate) fn take_filled<'a, 'b, K: Kind>(
     controller: &'a Controller<'b>,
     pool: &'a Pool<K>,
     issue: &Issue<'_>,
     run: &Run,
     fault_in: impl Fn() -> Result<(), Refusal>,
-    fill: impl Fn(&mut Slot<'a, K, Controller<'b>>) -> Result<Option<T>, Refusal>,
-) -> Result<(Slot<'a, K, Controller<'b>>, T), Stop> {
+    mut fill: impl FnMut(&mut Slot<'a, K, Controller<'b>>) -> Result<bool, Refusal>,
+) -> Result<Slot<'a, K, Controller<'b>>, Stop> {
     loop {
         fault_in()?;
         let mut slot = take_slot(controller, pool, issue, run)?;
-        if let Some(filled) = fill(&mut slot)? {
-            return Ok((slot, filled));
+        if fill(&mut slot)? {
+            return Ok(slot);
         }
         drop(slot);
         if fatal_signal_pending() {
@@ -193,14 +191,24 @@ pub(crate) fn take_filled<'a, 'b, K: Kind, T>(
 }
 
 /// Pins and maps the data of a fast-path command, if it is not to be copied.
+///
+/// Not if the command would have to wait for a slot and must not.
+#[inline]
 pub(crate) fn pin(
     controller: &Controller<'_>,
-    request: &Request,
+    data: &Data,
     issue: &Issue<'_>,
-) -> Result<Option<KBox<Pinned>>, Refusal> {
+) -> Result<Option<KBox<Pinned>>, Stop> {
+    let is_fixed = issue.submit_flags() == SubmitFlags::FIXED;
+    if !is_fixed && !Pinned::is_needed(data) {
+        return Ok(None);
+    }
+    if issue.is_nonblocking() && !controller.fast.has_room() {
+        return Err(Stop::Retry);
+    }
     let dev = controller.pdev.as_ref();
-    if issue.submit_flags() != SubmitFlags::FIXED {
-        return Pinned::new(dev, request);
+    if !is_fixed {
+        return Ok(Some(Pinned::new(dev, data)?));
     }
     let fixed = |address, len, access| {
         // SAFETY: The pages go to the slot of the command. They are dropped when the output is
@@ -209,17 +217,20 @@ pub(crate) fn pin(
         // late; or before the command is known to anybody else, if it cannot be sent.
         unsafe { issue.fixed_pages(address, len, access) }
     };
-    Pinned::with(dev, request, fixed).map(Some)
+    Ok(Some(Pinned::with(dev, data, fixed)?))
 }
 
 /// Sends a command to the device.
+///
+/// `left` returns what it needs at its end; it is called under the lock of the queue, or dropped if
+/// the command cannot be sent.
+#[inline]
 pub(crate) fn submit<K: Kind>(
     slot: Slot<'_, K, Controller<'_>>,
     sqe: &K::Sqe,
-    left: K::Left,
+    left: impl FnOnce() -> K::Left,
     ring: &Ring,
     issue: Issue<'_>,
-    reap: impl FnOnce(&Controller<'_>, Outcome<CqeOf<K>>, K::Left),
 ) -> Issued {
     let (host, queue) = (slot.host(), slot.queue());
     let ticket = Ticket {
@@ -232,12 +243,8 @@ pub(crate) fn submit<K: Kind>(
     let (plug, polling) = (issue.batch(), issue.is_iopoll());
     let batch = plug::is_open();
     let issued = issue.queue(ticket, |target| {
-        if let Err((slot, left, mut target)) =
-            slot.submit_ring(sqe, ring.timeout, left, target, batch)
-        {
-            // What the command had must go before it completes.
-            drop(slot);
-            reap(host, Outcome::Aborted, left);
+        let sent = slot.submit_ring(sqe, ring.timeout, left, target, batch);
+        if let Err(mut target) = sent {
             target.update(|ticket| ticket.lost = true);
             target.complete();
         }
@@ -327,39 +334,39 @@ fn control<'a>(
     file: &Arc<FileSession>,
     issue: Issue<'a>,
 ) -> Attempt<'a> {
-    match issue.payload().and_then(uapi::uring::control) {
-        Ok((cmd, extra)) if !must_finish(&issue) => {
-            controller.submit_control(file, &cmd, &Ring::new(extra), issue)
-        }
-        Ok((mut cmd, extra)) => {
-            let told = match controller.control_command(file, &mut cmd) {
-                Ok(answered) => {
-                    let done = control::Done {
-                        status: cmd.status,
-                        byte_count: cmd.byte_count,
-                    };
-                    let told = tell(extra.result, Ok(control_result(&done)));
-                    answered.end(told.is_ok());
-                    told
-                }
-                Err(refusal) => tell(extra.result, Err(refusal)),
-            };
-            Ok(finish_here(issue, told))
-        }
-        Err(e) => Err(invalid(issue, e)),
+    let (mut cmd, extra) = match issue.payload().and_then(|p| uapi::uring::control(&p)) {
+        Ok(read) => read,
+        Err(e) => return Err(invalid(issue, e)),
+    };
+    if !must_finish(&issue) {
+        return controller.submit_control(file, &cmd, &Ring::new(extra), issue);
     }
+    let mut result = UringResult::default();
+    let told = match controller.control_command(file, &mut cmd) {
+        Ok(answered) => {
+            result.status = cmd.status;
+            result.byte_count = cmd.byte_count;
+            let told = tell(extra.result, &mut result, Ok(()));
+            answered.end(told.is_ok());
+            told
+        }
+        Err(refusal) => tell(extra.result, &mut result, Err(refusal)),
+    };
+    Ok(finish_here(issue, told))
 }
 
 fn gcm<'a>(controller: &Controller<'_>, file: &Arc<FileSession>, issue: Issue<'a>) -> Attempt<'a> {
-    match issue.payload().and_then(uapi::uring::gcm) {
-        Ok((cmd, extra)) => aes(controller, file, Mode::Gcm, cmd, extra, issue),
+    let payload = issue.payload();
+    match payload.as_ref().map_err(|e| *e).and_then(uapi::uring::gcm) {
+        Ok(cmd) => aes(controller, file, cmd, issue),
         Err(e) => Err(invalid(issue, e)),
     }
 }
 
 fn xts<'a>(controller: &Controller<'_>, file: &Arc<FileSession>, issue: Issue<'a>) -> Attempt<'a> {
-    match issue.payload().and_then(uapi::uring::xts) {
-        Ok((cmd, extra)) => aes(controller, file, Mode::Xts, cmd, extra, issue),
+    let payload = issue.payload();
+    match payload.as_ref().map_err(|e| *e).and_then(uapi::uring::xts) {
+        Ok(cmd) => aes(controller, file, cmd, issue),
         Err(e) => Err(invalid(issue, e)),
     }
 }
@@ -367,26 +374,16 @@ fn xts<'a>(controller: &Controller<'_>, file: &Arc<FileSession>, issue: Issue<'a
 fn aes<'a>(
     controller: &Controller<'_>,
     file: &Arc<FileSession>,
-    mode: Mode,
-    mut cmd: Aes,
-    extra: Extra,
+    cmd: &impl AesPayload,
     issue: Issue<'a>,
 ) -> Attempt<'a> {
+    let extra = cmd.extra();
     if !must_finish(&issue) {
-        return controller.submit_aes(file, mode, &cmd, &Ring::new(extra), issue);
+        return controller.submit_aes(file, cmd, &Ring::new(extra), issue);
     }
-    let done = controller
-        .aes_command(file, mode, &mut cmd)
-        .map(|()| UringResult {
-            status: cmd.result,
-            extended_status: cmd.extended_status,
-            byte_count: cmd.byte_count,
-            fips_approved: cmd.fips_approved,
-            tag: cmd.tag,
-            iv: cmd.iv,
-            ..UringResult::default()
-        });
-    Ok(finish_here(issue, tell(extra.result, done)))
+    let mut result = UringResult::default();
+    let done = controller.aes_command(file, cmd, &mut result);
+    Ok(finish_here(issue, tell(extra.result, &mut result, done)))
 }
 
 /// Returns whether the command is to be finished where it is issued: one of a polling ring by a
@@ -486,40 +483,34 @@ impl Controller<'_> {
                     return Err(Refusal::new(ECANCELED, Ext::OK));
                 }
                 let result = command.result;
+                let mut told = UringResult::default();
                 self.finish_control(slot, outcome, command, |done| {
-                    tell(result, Ok(control_result(&done)))
+                    let mut told = UringResult {
+                        status: done.status,
+                        byte_count: done.byte_count,
+                        ..UringResult::default()
+                    };
+                    tell(result, &mut told, Ok(()))
                 })
-                .or_else(|refusal| tell(result, Err(refusal)))
+                .or_else(|refusal| tell(result, &mut told, Err(refusal)))
             }
             Class::Aes => {
                 let queue = self.fast.of_id(ticket.queue).ok_or(gone)?;
-                let (slot, (outcome, left)) =
+                let mut told = UringResult::default();
+                let (slot, (verdict, left)) =
                     Slot::of_ring(self, queue, ticket.cid, ticket.sequence, |outcome, left| {
-                        (Outcome::copied(outcome), left)
+                        (left.judge(outcome, &mut told), left)
                     })
                     .ok_or_else(|| self.too_late())?;
                 if cancelled {
                     drop(slot);
-                    aes::reap(self, outcome, left);
+                    let failed = !matches!(verdict, Verdict::Done(_));
+                    aes::abandon(self, failed, left);
                     return Err(Refusal::new(ECANCELED, Ext::OK));
                 }
                 let result = left.result;
-                let done = self.finish_aes(slot, outcome, left);
-                tell(
-                    result,
-                    done.map(|done| {
-                        let (tag, iv) = done.tag.unwrap_or_default();
-                        UringResult {
-                            status: done.status,
-                            extended_status: done.code,
-                            byte_count: done.byte_count,
-                            fips_approved: done.fips.into(),
-                            tag,
-                            iv,
-                            ..UringResult::default()
-                        }
-                    }),
-                )
+                let done = self.finish_aes(slot, verdict, left);
+                tell(result, &mut told, done)
             }
             // Rings have no admin commands.
             Class::Admin => Err(gone),
@@ -527,33 +518,29 @@ impl Controller<'_> {
     }
 }
 
-/// Returns the result of a control command.
-fn control_result(done: &control::Done) -> UringResult {
-    UringResult {
-        status: done.status,
-        byte_count: done.byte_count,
-        ..UringResult::default()
-    }
-}
-
 /// Writes the result of a command to `address`, unless that is 0, and returns what to post.
-fn tell(address: u64, done: Result<UringResult, Refusal>) -> Result<Reply, Refusal> {
-    let result = match &done {
-        Ok(result) => *result,
-        Err(refusal) => UringResult {
+///
+/// A command that was `done` has its result in `result`.
+fn tell(
+    address: u64,
+    result: &mut UringResult,
+    done: Result<(), Refusal>,
+) -> Result<Reply, Refusal> {
+    if let Err(refusal) = &done {
+        *result = UringResult {
             extended_status: refusal.ext.0,
             ..UringResult::default()
-        },
-    };
+        };
+    }
     if address != 0 {
         // CAST: User addresses of a 64-bit kernel.
         let user = UserPtr::from_addr(address as usize);
         UserSlice::new(user, size_of::<UringResult>())
             .writer()
-            .write(&result)
+            .write(result)
             .map_err(|e| Refusal::new(e, done.err().map_or(Ext::OK, |refusal| refusal.ext)))?;
     }
-    done.map(|result| completed(&result))
+    done.map(|()| completed(result))
 }
 
 #[kunit_tests(azihsm_uring)]

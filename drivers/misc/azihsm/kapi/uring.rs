@@ -118,6 +118,10 @@ impl SubmitFlags {
 
 /// Bytes of payload in an SQE of 128 bytes.
 pub(crate) const PAYLOAD: usize = 80;
+
+/// The payload of a command.
+pub(crate) type Payload = [u64; PAYLOAD / 8];
+
 /// Bytes of payload in an SQE of 64 bytes.
 const SHORT_PAYLOAD: usize = 16;
 
@@ -284,18 +288,17 @@ impl<F> Issue<'_, F> {
     /// # Errors
     ///
     /// `EINVAL` if the entry is too small for it.
-    pub(crate) fn payload(&self) -> Result<[u8; PAYLOAD]> {
+    #[inline]
+    pub(crate) fn payload(&self) -> Result<Payload> {
         if self.flags & flags::SQE128 == 0 {
             const { assert!(SHORT_PAYLOAD < PAYLOAD) };
             return Err(EINVAL);
         }
         // SAFETY: By the type invariant the command is valid, and being issued.
         let from = unsafe { ffi::azihsm_uring_cmd_payload(self.cmd.as_ptr()) };
-        let from = from.cast::<[u64; PAYLOAD / 8]>();
         // SAFETY: An entry of 128 bytes, aligned to at least 8, has that many after its fixed
         // part. User space may write to it meanwhile, hence volatile: each byte is read once.
-        let words = unsafe { from.read_volatile() };
-        Ok(zerocopy::transmute!(words))
+        Ok(unsafe { from.cast::<Payload>().read_volatile() })
     }
 
     /// Returns `len` bytes at `addr` of the registered buffer that the command names.

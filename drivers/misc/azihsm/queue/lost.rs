@@ -8,7 +8,7 @@ use kernel::time::{
 };
 
 use super::{
-    CidSet,
+    look::CidSet,
     Host,
     Kind,
     Queue,

@@ -37,18 +37,21 @@ impl<K: Kind> Queue<K> {
     ///
     /// The device is told now, or, if `batch` is set, when the caller calls [`Queue::flush`].
     ///
+    /// `left` is called under the lock, if the queue takes the command.
+    ///
     /// # Errors
     ///
-    /// Gives the rest back if the queue does not take the command.
+    /// Gives `target` back if the queue does not take the command.
+    #[inline]
     pub(crate) fn submit_ring(
         &self,
         host: &impl Host,
         sqe: &K::Sqe,
         timeout: Delta,
         (dirty, usage): (Dirty, Usage),
-        (left, mut target): (K::Left, Target),
+        (left, mut target): (impl FnOnce() -> K::Left, Target),
         batch: bool,
-    ) -> Result<(), (K::Left, Target)> {
+    ) -> Result<(), Target> {
         let cid = sqe.cid();
         let submitted = Instant::<Monotonic>::now();
         let times = Times {
@@ -57,14 +60,17 @@ impl<K: Kind> Queue<K> {
         };
         let mut state = self.state.lock();
         if self.put(&mut state, sqe, usage).is_err() {
-            return Err((left, target));
+            // What `left` has may sleep when it goes.
+            drop(state);
+            drop(left);
+            return Err(target);
         }
         let sequence = state.sequence;
         state.sequence = sequence.wrapping_add(1);
         target.update(|ticket| ticket.sequence = sequence);
         state
             .table
-            .submit_ring(cid, times, dirty, sequence, left, target);
+            .submit_ring(cid, times, dirty, sequence, left(), target);
         if !batch {
             self.tell(host, &mut state);
         }

@@ -2,8 +2,8 @@
 
 //! Mirrors of the structures of io_uring commands, and what they have in common with the ioctls.
 //!
-//! A payload is turned into the structure of the ioctl that does the same, so that there is one
-//! validation and one set of rules for both.
+//! A payload is turned into the structure of the ioctl that does the same, or looks like it to the
+//! validation, so that there is one set of rules for both.
 
 use core::mem::{
     offset_of,
@@ -15,16 +15,24 @@ use kernel::{
     prelude::*,
     time::Delta, //
 };
+use zerocopy_derive::Immutable;
 
 use super::{
     Aes,
     CpCmd,
-    GcmParams,
-    XtsParams,
     MAGIC, //
 };
 
-use crate::kapi::uring::PAYLOAD;
+use crate::{
+    kapi::uring::{
+        Payload,
+        PAYLOAD, //
+    },
+    request::aes::{
+        Asked,
+        Params, //
+    },
+};
 
 /// What does not fit into a completion queue entry.
 #[repr(C)]
@@ -50,7 +58,7 @@ pub(crate) struct UringResult {
 
 /// What all payloads begin with.
 #[repr(C)]
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
 struct Head {
     flags: u16,
     timeout_ms: u16,
@@ -59,7 +67,7 @@ struct Head {
 
 /// What all payloads end with.
 #[repr(C)]
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
 struct Buffers {
     src: u64,
     dst: u64,
@@ -70,7 +78,7 @@ struct Buffers {
 
 /// Payload of a control-path command.
 #[repr(C)]
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
 struct Cp {
     head: Head,
     session_flags: u8,
@@ -80,8 +88,8 @@ struct Cp {
 
 /// Payload of an AES-GCM command.
 #[repr(C)]
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
-struct Gcm {
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
+pub(crate) struct Gcm {
     head: Head,
     short_app_id: u8,
     rsvd: u8,
@@ -95,8 +103,8 @@ struct Gcm {
 
 /// Payload of an AES-XTS command.
 #[repr(C)]
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
-struct Xts {
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes)]
+pub(crate) struct Xts {
     head: Head,
     short_app_id: u8,
     data_unit: u8,
@@ -173,40 +181,25 @@ fn zeroed<T: zerocopy::FromZeros>() -> T {
 /// # Errors
 ///
 /// [`EINVAL`] if something is set that has no meaning.
-pub(crate) fn control(payload: [u8; PAYLOAD]) -> Result<(CpCmd, Extra)> {
+pub(crate) fn control(payload: &Payload) -> Result<(CpCmd, Extra)> {
     let Cp {
         head,
         session_flags,
         rsvd,
         buffers,
-    } = zerocopy::transmute!(payload);
+    } = zerocopy::transmute_ref!(payload);
     let known = CpCmd::SESSION_KIND | CpCmd::SESSION_ID_VALID;
-    if head.flags != 0 || session_flags & !known != 0 || rsvd != [0; 41] {
+    if head.flags != 0 || *session_flags & !known != 0 || *rsvd != [0; 41] {
         return Err(EINVAL);
     }
     let mut cmd: CpCmd = zeroed();
-    cmd.session_flags = session_flags;
+    cmd.session_flags = *session_flags;
     cmd.session_id = head.session_id;
     cmd.src = buffers.src;
     cmd.src_len = buffers.src_len;
     cmd.dst = buffers.dst;
     cmd.dst_len = buffers.dst_len;
-    Ok((cmd, Extra::new(&head, &buffers)))
-}
-
-/// Returns the part of an AES command that both ciphers share.
-fn aes(head: &Head, short_app_id: u8, cipher: u8, buffers: &Buffers) -> Aes {
-    let mut cmd: Aes = zeroed();
-    cmd.op = (head.flags & DECRYPT) as u8;
-    cmd.cipher = cipher;
-    cmd.frame_type = Aes::FRAME;
-    cmd.session_id = head.session_id;
-    cmd.short_app_id = short_app_id;
-    cmd.src = buffers.src;
-    cmd.src_len = buffers.src_len;
-    cmd.dst = buffers.dst;
-    cmd.dst_len = buffers.dst_len;
-    cmd
+    Ok((cmd, Extra::new(head, buffers)))
 }
 
 /// Reads the payload of an AES-GCM command.
@@ -214,22 +207,13 @@ fn aes(head: &Head, short_app_id: u8, cipher: u8, buffers: &Buffers) -> Aes {
 /// # Errors
 ///
 /// [`EINVAL`] if something is set that has no meaning.
-pub(crate) fn gcm(payload: [u8; PAYLOAD]) -> Result<(Aes, Extra)> {
-    let gcm: Gcm = zerocopy::transmute!(payload);
-    let head = &gcm.head;
-    if head.flags & !(DECRYPT | WORKAROUND) != 0 || gcm.rsvd != 0 {
+#[inline]
+pub(crate) fn gcm(payload: &Payload) -> Result<&Gcm> {
+    let gcm: &Gcm = zerocopy::transmute_ref!(payload);
+    if gcm.head.flags & !(DECRYPT | WORKAROUND) != 0 || gcm.rsvd != 0 {
         return Err(EINVAL);
     }
-    let mut params: GcmParams = zeroed();
-    params.key_id = gcm.key_id;
-    params.tag = gcm.tag;
-    params.iv = gcm.iv;
-    params.aad_len = gcm.aad_len;
-    params.padded_aad_len = gcm.padded_aad_len;
-    params.workaround = (head.flags & WORKAROUND != 0).into();
-    let mut cmd = aes(head, gcm.short_app_id, 0, &gcm.buffers);
-    cmd.params = zerocopy::transmute!(params);
-    Ok((cmd, Extra::new(head, &gcm.buffers)))
+    Ok(gcm)
 }
 
 /// Reads the payload of an AES-XTS command.
@@ -237,21 +221,83 @@ pub(crate) fn gcm(payload: [u8; PAYLOAD]) -> Result<(Aes, Extra)> {
 /// # Errors
 ///
 /// [`EINVAL`] if something is set that has no meaning.
-pub(crate) fn xts(payload: [u8; PAYLOAD]) -> Result<(Aes, Extra)> {
-    let xts: Xts = zerocopy::transmute!(payload);
-    let head = &xts.head;
-    if head.flags & !DECRYPT != 0 || xts.rsvd != [0; 16] {
+#[inline]
+pub(crate) fn xts(payload: &Payload) -> Result<&Xts> {
+    let xts: &Xts = zerocopy::transmute_ref!(payload);
+    if xts.head.flags & !DECRYPT != 0 || xts.rsvd != [0; 16] {
         return Err(EINVAL);
     }
-    let mut params: XtsParams = zeroed();
-    params.data_unit = xts.data_unit.into();
-    params.key_id1 = xts.key_id1;
-    params.key_id2 = xts.key_id2;
-    params.tweak = xts.tweak;
-    let mut cmd = aes(head, xts.short_app_id, 1, &xts.buffers);
-    cmd.params = zerocopy::transmute!(params);
-    Ok((cmd, Extra::new(head, &xts.buffers)))
+    Ok(xts)
 }
+
+/// What the payloads of both ciphers tell besides the command.
+pub(crate) trait AesPayload: Asked {
+    /// Returns that.
+    fn extra(&self) -> Extra;
+}
+
+/// Implements what is the same for both ciphers.
+macro_rules! aes_payload {
+    ($name:ident, $cipher:literal, $params:expr) => {
+        impl AesPayload for $name {
+            fn extra(&self) -> Extra {
+                Extra::new(&self.head, &self.buffers)
+            }
+        }
+
+        impl Asked for $name {
+            fn op(&self) -> u8 {
+                // CAST: A single bit.
+                (self.head.flags & DECRYPT) as u8
+            }
+
+            fn cipher(&self) -> u8 {
+                $cipher
+            }
+
+            fn frame_type(&self) -> u8 {
+                Aes::FRAME
+            }
+
+            fn session_id(&self) -> u16 {
+                self.head.session_id
+            }
+
+            fn short_app_id(&self) -> u8 {
+                self.short_app_id
+            }
+
+            fn source(&self) -> (u64, u32) {
+                (self.buffers.src, self.buffers.src_len)
+            }
+
+            fn destination(&self) -> (u64, u32) {
+                (self.buffers.dst, self.buffers.dst_len)
+            }
+
+            fn params(&self) -> Params<'_> {
+                let params: fn(&Self) -> Params<'_> = $params;
+                params(self)
+            }
+        }
+    };
+}
+
+aes_payload!(Gcm, 0, |gcm| Params::Gcm {
+    key_id: gcm.key_id,
+    iv: &gcm.iv,
+    tag: &gcm.tag,
+    aad_len: gcm.aad_len,
+    padded_aad_len: gcm.padded_aad_len,
+    workaround: gcm.head.flags & WORKAROUND != 0,
+});
+
+aes_payload!(Xts, 1, |xts| Params::Xts {
+    data_unit: xts.data_unit.into(),
+    key_id1: xts.key_id1,
+    key_id2: xts.key_id2,
+    tweak: &xts.tweak,
+});
 
 #[kunit_tests(azihsm_uapi_uring)]
 mod tests {
@@ -272,19 +318,29 @@ mod tests {
     fn gcm_is_the_ioctl() -> Result {
         let mut bytes = payload(3);
         bytes[7] = 0;
-        let (cmd, extra) = gcm(bytes)?;
-        assert_eq!((cmd.op, cmd.cipher, cmd.frame_type), (1, 0, 1));
-        assert_eq!((cmd.session_id, cmd.short_app_id), (0x0504, 6));
-        assert_eq!(cmd.src, 0x3736_3534_3332_3130);
-        assert_eq!(cmd.dst, 0x3f3e_3d3c_3b3a_3938);
-        assert_eq!((cmd.src_len, cmd.dst_len), (0x4b4a_4948, 0x4f4e_4d4c));
-        let params = cmd.gcm();
-        assert_eq!(params.key_id, 0x0b0a_0908);
-        assert_eq!((params.iv[0], params.iv[11]), (12, 23));
-        assert_eq!((params.tag[0], params.tag[15]), (24, 39));
-        assert_eq!(params.aad_len, 0x2b2a_2928);
-        assert_eq!(params.padded_aad_len, 0x2f2e_2d2c);
-        assert_eq!(params.workaround, 1);
+        let words: Payload = zerocopy::transmute!(bytes);
+        let cmd = gcm(&words)?;
+        assert_eq!((cmd.op(), cmd.cipher(), cmd.frame_type()), (1, 0, 1));
+        assert_eq!((cmd.session_id(), cmd.short_app_id()), (0x0504, 6));
+        assert_eq!(cmd.source(), (0x3736_3534_3332_3130, 0x4b4a_4948));
+        assert_eq!(cmd.destination(), (0x3f3e_3d3c_3b3a_3938, 0x4f4e_4d4c));
+        let Params::Gcm {
+            key_id,
+            iv,
+            tag,
+            aad_len,
+            padded_aad_len,
+            workaround,
+        } = cmd.params()
+        else {
+            return Err(EINVAL);
+        };
+        assert_eq!(key_id, 0x0b0a_0908);
+        assert_eq!((iv[0], iv[11]), (12, 23));
+        assert_eq!((tag[0], tag[15]), (24, 39));
+        assert_eq!((aad_len, padded_aad_len), (0x2b2a_2928, 0x2f2e_2d2c));
+        assert!(workaround);
+        let extra = cmd.extra();
         assert_eq!(extra.result, 0x4746_4544_4342_4140);
         assert!(extra.timeout == Some(Delta::from_millis(0x0302)));
         Ok(())
@@ -295,13 +351,22 @@ mod tests {
         let mut bytes = payload(0);
         bytes[2..4].fill(0);
         bytes[32..48].fill(0);
-        let (cmd, extra) = xts(bytes)?;
-        assert_eq!((cmd.op, cmd.cipher, cmd.frame_type), (0, 1, 1));
-        let params = cmd.xts();
-        assert_eq!(params.data_unit, 7);
-        assert_eq!((params.key_id1, params.key_id2), (0x0b0a_0908, 0x0f0e_0d0c));
-        assert_eq!((params.tweak[0], params.tweak[15]), (16, 31));
-        assert_eq!(extra.timeout, None);
+        let words: Payload = zerocopy::transmute!(bytes);
+        let cmd = xts(&words)?;
+        assert_eq!((cmd.op(), cmd.cipher(), cmd.frame_type()), (0, 1, 1));
+        let Params::Xts {
+            data_unit,
+            key_id1,
+            key_id2,
+            tweak,
+        } = cmd.params()
+        else {
+            return Err(EINVAL);
+        };
+        assert_eq!(data_unit, 7);
+        assert_eq!((key_id1, key_id2), (0x0b0a_0908, 0x0f0e_0d0c));
+        assert_eq!((tweak[0], tweak[15]), (16, 31));
+        assert_eq!(cmd.extra().timeout, None);
         Ok(())
     }
 
@@ -309,7 +374,7 @@ mod tests {
     fn control_is_the_ioctl() -> Result {
         let mut bytes = payload(0);
         bytes[7..48].fill(0);
-        let (cmd, _) = control(bytes)?;
+        let (cmd, _) = control(&zerocopy::transmute!(bytes))?;
         assert_eq!((cmd.session_flags, cmd.session_id), (6, 0x0504));
         assert_eq!((cmd.opc, cmd.cmdset, cmd.psdt), (0, 0, 0));
         assert_eq!(cmd.src, 0x3736_3534_3332_3130);
@@ -322,27 +387,28 @@ mod tests {
         let set = |at: usize, value: u8| {
             let mut payload = [0; PAYLOAD];
             payload[at] = value;
-            payload
+            let words: Payload = zerocopy::transmute!(payload);
+            words
         };
         for bit in 0..16 {
             let flags = set(bit / 8, 1 << (bit % 8));
-            assert_eq!(control(flags).is_ok(), false);
-            assert_eq!(gcm(flags).is_ok(), bit < 2);
-            assert_eq!(xts(flags).is_ok(), bit < 1);
+            assert_eq!(control(&flags).is_ok(), false);
+            assert_eq!(gcm(&flags).is_ok(), bit < 2);
+            assert_eq!(xts(&flags).is_ok(), bit < 1);
         }
         for at in 7..48 {
-            assert!(control(set(at, 1)).is_err());
+            assert!(control(&set(at, 1)).is_err());
         }
-        assert!(control(set(6, 7)).is_ok());
-        assert!(control(set(6, 8)).is_err());
-        assert!(gcm(set(7, 1)).is_err());
+        assert!(control(&set(6, 7)).is_ok());
+        assert!(control(&set(6, 8)).is_err());
+        assert!(gcm(&set(7, 1)).is_err());
         for at in 32..48 {
-            assert!(xts(set(at, 1)).is_err());
+            assert!(xts(&set(at, 1)).is_err());
         }
         for at in 48..PAYLOAD {
-            assert!(control(set(at, 1)).is_ok());
-            assert!(gcm(set(at, 1)).is_ok());
-            assert!(xts(set(at, 1)).is_ok());
+            assert!(control(&set(at, 1)).is_ok());
+            assert!(gcm(&set(at, 1)).is_ok());
+            assert!(xts(&set(at, 1)).is_ok());
         }
     }
 }

@@ -24,7 +24,9 @@ pub(crate) use completion::{
     check,
     Cqe,
     Expectation,
-    Outcome, //
+    Inconsistent,
+    Outcome,
+    Success, //
 };
 
 /// Frame type of AES commands.
@@ -101,15 +103,15 @@ impl DataUnit {
 
 /// The cipher of a command and what it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cipher {
+pub(crate) enum Cipher<'a> {
     /// AES-GCM.
     Gcm {
         /// Key.
         key: KeyId,
         /// Initialisation vector.
-        iv: [u8; 12],
+        iv: &'a [u8; 12],
         /// Expected tag, for decryption.
-        tag: [u8; 16],
+        tag: &'a [u8; 16],
         /// Length of the additional authenticated data in bytes.
         aad_len: u32,
         /// Length of the padded AAD at the start of the source.
@@ -122,7 +124,7 @@ pub(crate) enum Cipher {
         /// Tweak key.
         key2: KeyId,
         /// Number of the first data unit, little-endian.
-        tweak: [u8; 16],
+        tweak: &'a [u8; 16],
         /// Size of a data unit.
         unit: DataUnit,
     },
@@ -148,7 +150,7 @@ pub(crate) struct Transfer {
 
 /// An AES command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Command {
+pub(crate) struct Command<'a> {
     /// Direction.
     pub(crate) op: Op,
     /// Session.
@@ -156,7 +158,7 @@ pub(crate) struct Command {
     /// Short application id.
     pub(crate) app: ShortAppId,
     /// Cipher.
-    pub(crate) cipher: Cipher,
+    pub(crate) cipher: Cipher<'a>,
     /// Where the data comes from.
     pub(crate) source: Transfer,
     /// Where the data goes.
@@ -165,14 +167,16 @@ pub(crate) struct Command {
     pub(crate) tail: Option<Tail>,
 }
 
-impl Command {
-    /// Returns the submission entry of this command.
-    pub(crate) fn sqe(&self, cid: Cid) -> Sqe {
+impl Command<'_> {
+    /// Makes `sqe`, which is zeroed or was made for the same kind of command, the submission entry
+    /// of this command.
+    #[inline]
+    pub(crate) fn write(&self, cid: Cid, sqe: &mut Sqe) {
         let mut attributes = ATTR_BASE;
         if self.op == Op::Decrypt {
             attributes |= ATTR_DECRYPT;
         }
-        let specific = match self.cipher {
+        match self.cipher {
             Cipher::Gcm {
                 key,
                 iv,
@@ -181,18 +185,15 @@ impl Command {
                 padded_aad_len,
             } => {
                 let (tail_len, tail_addr) = self.tail.map_or((0, 0), |tail| (tail.len, tail.addr));
-                zerocopy::transmute!(Gcm {
-                    key: U32::new(key.0),
-                    aad_len: U32::new(aad_len),
-                    tag,
-                    iv,
-                    padded_aad_len: U32::new(padded_aad_len),
-                    src_tail_len: tail_len,
-                    dst_tail_len: tail_len,
-                    rsvd: [0; 2],
-                    src_tail: U64::new(tail_addr),
-                    dst_tail: U64::new(tail_addr),
-                })
+                sqe.key = U32::new(key.0);
+                sqe.aad_len_or_key2 = U32::new(aad_len);
+                sqe.tag_or_tweak = *tag;
+                sqe.iv = *iv;
+                sqe.padded_aad_len = U32::new(padded_aad_len);
+                sqe.src_tail_len = tail_len;
+                sqe.dst_tail_len = tail_len;
+                sqe.src_tail = U64::new(tail_addr);
+                sqe.dst_tail = U64::new(tail_addr);
             }
             Cipher::Xts {
                 key1,
@@ -201,59 +202,26 @@ impl Command {
                 unit,
             } => {
                 attributes |= ATTR_XTS | unit.bits() << ATTR_UNIT_SHIFT;
-                zerocopy::transmute!(Xts {
-                    key1: U32::new(key1.0),
-                    key2: U32::new(key2.0),
-                    tweak,
-                    rsvd: [0; 36],
-                })
+                sqe.key = U32::new(key1.0);
+                sqe.aad_len_or_key2 = U32::new(key2.0);
+                sqe.tag_or_tweak = *tweak;
             }
-        };
-        Sqe {
-            rsvd0: U32::new(0),
-            attributes: U16::new(attributes),
-            cid: U16::new(cid.0),
-            session: U16::new(self.session.0),
-            app: self.app.0,
-            rsvd1: [0; 13],
-            src_len: U32::new(self.source.len),
-            src: self.source.sgl,
-            dst_len: U32::new(self.destination.len),
-            dst: self.destination.sgl,
-            frame: FRAME_AES,
-            rsvd2: [0; 3],
-            specific,
         }
+        sqe.attributes = U16::new(attributes);
+        sqe.cid = U16::new(cid.0);
+        sqe.session = U16::new(self.session.0);
+        sqe.app = self.app.0;
+        sqe.src_len = U32::new(self.source.len);
+        sqe.src = self.source.sgl;
+        sqe.dst_len = U32::new(self.destination.len);
+        sqe.dst = self.destination.sgl;
+        sqe.frame = FRAME_AES;
     }
 }
 
-/// The GCM part of a submission entry.
-#[repr(C)]
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
-struct Gcm {
-    key: U32,
-    aad_len: U32,
-    tag: [u8; 16],
-    iv: [u8; 12],
-    padded_aad_len: U32,
-    src_tail_len: u8,
-    dst_tail_len: u8,
-    rsvd: [u8; 2],
-    src_tail: U64,
-    dst_tail: U64,
-}
-
-/// The XTS part of a submission entry.
-#[repr(C)]
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
-struct Xts {
-    key1: U32,
-    key2: U32,
-    tweak: [u8; 16],
-    rsvd: [u8; 36],
-}
-
 /// Submission entry.
+///
+/// What comes behind `tag_or_tweak` is for GCM; zeros for XTS.
 #[repr(C)]
 #[derive(Clone, Copy, FromBytes, IntoBytes)]
 pub(crate) struct Sqe {
@@ -269,14 +237,25 @@ pub(crate) struct Sqe {
     dst: Descriptor,
     frame: u8,
     rsvd2: [u8; 3],
-    specific: [u8; 60],
+    key: U32,
+    aad_len_or_key2: U32,
+    tag_or_tweak: [u8; 16],
+    iv: [u8; 12],
+    padded_aad_len: U32,
+    src_tail_len: u8,
+    dst_tail_len: u8,
+    rsvd3: [u8; 2],
+    src_tail: U64,
+    dst_tail: U64,
 }
 
 static_assert!(core::mem::size_of::<Sqe>() == 128);
 static_assert!(core::mem::offset_of!(Sqe, src) == 28);
 static_assert!(core::mem::offset_of!(Sqe, dst) == 48);
 static_assert!(core::mem::offset_of!(Sqe, frame) == 64);
-static_assert!(core::mem::offset_of!(Sqe, specific) == 68);
+static_assert!(core::mem::offset_of!(Sqe, key) == 68);
+static_assert!(core::mem::offset_of!(Sqe, iv) == 92);
+static_assert!(core::mem::offset_of!(Sqe, src_tail) == 112);
 
 // SAFETY: All fields are integers, arrays of integers or structures of these, for which all bit
 // patterns are valid.
@@ -309,15 +288,21 @@ mod tests {
         zerocopy::transmute!(sqe)
     }
 
-    fn gcm() -> Command {
+    fn sqe(command: &Command<'_>, cid: Cid) -> Sqe {
+        let mut sqe = <Sqe as zerocopy::FromZeros>::new_zeroed();
+        command.write(cid, &mut sqe);
+        sqe
+    }
+
+    fn gcm() -> Command<'static> {
         Command {
             op: Op::Encrypt,
             session: SessionId(0x0201),
             app: ShortAppId(0x03),
             cipher: Cipher::Gcm {
                 key: KeyId(0x0706_0504),
-                iv: [0x22; 12],
-                tag: [0x11; 16],
+                iv: &[0x22; 12],
+                tag: &[0x11; 16],
                 aad_len: 20,
                 padded_aad_len: 32,
             },
@@ -336,12 +321,12 @@ mod tests {
         }
     }
 
-    fn xts(unit: DataUnit) -> Command {
+    fn xts(unit: DataUnit) -> Command<'static> {
         Command {
             cipher: Cipher::Xts {
                 key1: KeyId(0x0706_0504),
                 key2: KeyId(0x0b0a_0908),
-                tweak: [0x33; 16],
+                tweak: &[0x33; 16],
                 unit,
             },
             tail: None,
@@ -379,15 +364,15 @@ mod tests {
         want[116..120].fill(0x33);
         want[120..124].fill(0x44);
         want[124..128].fill(0x33);
-        assert_eq!(bytes(gcm().sqe(Cid(0x0807))), want);
+        assert_eq!(bytes(sqe(&gcm(), Cid(0x0807))), want);
 
         let no_tail = Command {
             tail: None,
             ..gcm()
         };
         want[108..128].fill(0);
-        assert_eq!(bytes(no_tail.sqe(Cid(0x0807))), want);
-        assert_eq!(wire::Sqe::cid(&no_tail.sqe(Cid(0x0807))), Cid(0x0807));
+        assert_eq!(bytes(sqe(&no_tail, Cid(0x0807))), want);
+        assert_eq!(wire::Sqe::cid(&sqe(&no_tail, Cid(0x0807))), Cid(0x0807));
     }
 
     #[test]
@@ -395,13 +380,13 @@ mod tests {
         let mut want = common(0x412c);
         want[72..76].copy_from_slice(&[8, 9, 10, 11]);
         want[76..92].fill(0x33);
-        let sqe = xts(DataUnit::Bytes512).sqe(Cid(0x0807));
-        assert_eq!(bytes(sqe), want);
+        let entry = sqe(&xts(DataUnit::Bytes512), Cid(0x0807));
+        assert_eq!(bytes(entry), want);
     }
 
     #[test]
     fn attributes_tell_direction_and_unit() {
-        let attributes = |op, command| Command { op, ..command }.sqe(Cid(0)).attributes.get();
+        let attributes = |op, command| sqe(&Command { op, ..command }, Cid(0)).attributes.get();
         assert_eq!(attributes(Op::Encrypt, gcm()), 0x002c);
         assert_eq!(attributes(Op::Decrypt, gcm()), 0x002d);
         assert_eq!(attributes(Op::Encrypt, xts(DataUnit::All)), 0x012c);

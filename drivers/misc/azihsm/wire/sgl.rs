@@ -22,11 +22,11 @@ pub(crate) const DATA_PER_SEGMENT: usize = PER_SEGMENT - 1;
 /// Size of a descriptor in bytes.
 const DESCRIPTOR_LEN: u32 = 16;
 
-/// Descriptor types, in the high nibble of the last byte.
+/// Descriptor types, in the high nibble of the last byte; what is below is reserved.
 mod kind {
-    pub(super) const DATA: u8 = 0x00;
-    pub(super) const SEGMENT: u8 = 0x20;
-    pub(super) const LAST_SEGMENT: u8 = 0x30;
+    pub(super) const DATA: u32 = 0x00 << 24;
+    pub(super) const SEGMENT: u32 = 0x20 << 24;
+    pub(super) const LAST_SEGMENT: u32 = 0x30 << 24;
 }
 
 /// A descriptor.
@@ -35,8 +35,7 @@ mod kind {
 pub(crate) struct Descriptor {
     addr: U64,
     len: U32,
-    rsvd: [u8; 3],
-    kind: u8,
+    kind: U32,
 }
 
 static_assert!(core::mem::size_of::<Descriptor>() == 16);
@@ -51,16 +50,14 @@ impl Descriptor {
     pub(crate) const NONE: Self = Self {
         addr: U64::ZERO,
         len: U32::ZERO,
-        rsvd: [0; 3],
-        kind: kind::DATA,
+        kind: U32::new(kind::DATA),
     };
 
-    fn new(kind: u8, addr: u64, len: u32) -> Self {
+    fn new(kind: u32, addr: u64, len: u32) -> Self {
         Self {
             addr: U64::new(addr),
             len: U32::new(len),
-            rsvd: [0; 3],
-            kind,
+            kind: U32::new(kind),
         }
     }
 
@@ -69,10 +66,13 @@ impl Descriptor {
         Self::new(kind::DATA, addr, len)
     }
 
-    /// Returns the descriptor for the submission entry of a list at bus address `addr` that has one
-    /// data descriptor.
-    pub(crate) fn list_of_one(addr: u64) -> Self {
-        Self::link(addr, 1)
+    /// Returns the descriptor for the submission entry of a list of `count` data descriptors that
+    /// begins at bus address `addr`.
+    pub(crate) fn list(addr: u64, count: usize) -> Self {
+        match count {
+            0 => Self::NONE,
+            _ => Self::link(addr, count),
+        }
     }
 
     /// Returns the link to a segment at bus address `addr`, where `remaining` data descriptors
@@ -93,27 +93,16 @@ pub(crate) const fn segments_needed(count: usize) -> usize {
 }
 
 /// Where a list of a known number of data descriptors goes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan<'a> {
+pub(crate) struct Plan<A> {
     count: usize,
-    segments: &'a [u64],
+    address: A,
 }
 
-impl<'a> Plan<'a> {
-    /// Plans a list of `count` data descriptors in segments at the bus addresses `segments`.
-    ///
-    /// Returns [`None`] if there are too few segments.
-    pub(crate) fn new(count: usize, segments: &'a [u64]) -> Option<Self> {
-        let segments = segments.get(..segments_needed(count))?;
-        Some(Self { count, segments })
-    }
-
-    /// Returns the descriptor for the submission entry.
-    pub(crate) fn head(&self) -> Descriptor {
-        match self.segments.first() {
-            Some(addr) => Descriptor::link(*addr, self.count),
-            None => Descriptor::NONE,
-        }
+impl<A: Fn(usize) -> u64> Plan<A> {
+    /// Plans a list of `count` data descriptors; `address` returns the bus address of each of the
+    /// segments that it needs.
+    pub(crate) fn new(count: usize, address: A) -> Self {
+        Self { count, address }
     }
 
     /// Passes every descriptor of the list to `put(segment, place, descriptor)`, in order.
@@ -132,7 +121,8 @@ impl<'a> Plan<'a> {
         let mut data = data.into_iter();
         let mut remaining = self.count;
         let mut bytes = 0u32;
-        for segment in 0..self.segments.len() {
+        let segments = segments_needed(self.count);
+        for segment in 0..segments {
             let here = remaining.min(DATA_PER_SEGMENT);
             for place in 0..here {
                 let (addr, len) = data.next().ok_or(EINVAL)?;
@@ -143,8 +133,13 @@ impl<'a> Plan<'a> {
                 put(segment, place, Descriptor::data(addr, len))?;
             }
             remaining -= here;
-            if let Some(next) = self.segments.get(segment + 1) {
-                put(segment, here, Descriptor::link(*next, remaining))?;
+            let next = segment + 1;
+            if next < segments {
+                put(
+                    segment,
+                    here,
+                    Descriptor::link((self.address)(next), remaining),
+                )?;
             }
         }
         if data.next().is_some() {
@@ -181,6 +176,7 @@ mod tests {
     #[test]
     fn links_tell_whether_more_follow() {
         let new = Descriptor::new;
+        let new = |kind: u32, addr, len| new(kind << 24, addr, len);
         assert_eq!(Descriptor::link(0x1000, 1), new(0x30, 0x1000, 16));
         assert_eq!(Descriptor::link(0x1000, 255), new(0x30, 0x1000, 4080));
         assert_eq!(Descriptor::link(0x1000, 256), new(0x20, 0x1000, 4096));
@@ -204,7 +200,7 @@ mod tests {
     /// Walks a list of `count` descriptors as the device does and compares it with what went in.
     fn walk(count: usize) -> Result {
         let item = |n: usize| (0x1_0000 * n as u64 + 3, n as u32 + 1);
-        let plan = Plan::new(count, &BASE).ok_or(EINVAL)?;
+        let plan = Plan::new(count, |segment| BASE[segment]);
         let mut pages = KVec::from_elem(Descriptor::NONE, BASE.len() * PER_SEGMENT, GFP_KERNEL)?;
         let mut written = 0;
         let bytes = plan.write((0..count).map(item), |segment, place, descriptor| {
@@ -214,7 +210,7 @@ mod tests {
             Ok(())
         })?;
 
-        let mut link = plan.head();
+        let mut link = Descriptor::list(BASE[0], count);
         let mut seen = 0;
         let mut sum = 0;
         let mut visited = 0;
@@ -227,7 +223,7 @@ mod tests {
             let start = segment * PER_SEGMENT;
             let page = pages.get(start..start + here).ok_or(EFAULT)?;
             visited += here;
-            let (data, next) = match link.kind {
+            let (data, next) = match link.kind.get() {
                 kind::LAST_SEGMENT => (page, None),
                 kind::SEGMENT => {
                     let (next, data) = page.split_last().ok_or(EFAULT)?;
@@ -267,23 +263,15 @@ mod tests {
 
     #[test]
     fn empty_list_has_no_segment() -> Result {
-        let plan = Plan::new(0, &[]).ok_or(EINVAL)?;
-        assert_eq!(plan.head(), Descriptor::NONE);
+        let plan = Plan::new(0, |_| BASE[0]);
+        assert_eq!(Descriptor::list(BASE[0], 0), Descriptor::NONE);
         assert_eq!(plan.write([], |_, _, _| Err(EIO)), Ok(0));
         Ok(())
     }
 
     #[test]
-    fn plan_needs_segments() {
-        assert!(Plan::new(1, &[]).is_none());
-        assert!(Plan::new(256, &BASE[..1]).is_none());
-        assert!(Plan::new(1276, &BASE).is_none());
-        assert!(Plan::new(usize::MAX, &BASE).is_none());
-    }
-
-    #[test]
     fn data_must_match_the_plan() -> Result {
-        let plan = Plan::new(2, &BASE).ok_or(EINVAL)?;
+        let plan = Plan::new(2, |segment| BASE[segment]);
         let put = |_, _, _| Ok(());
         assert_eq!(plan.write([(0, 1)], put), Err(EINVAL));
         assert_eq!(plan.write([(0, 1), (0, 1), (0, 1)], put), Err(EINVAL));
