@@ -97,11 +97,11 @@ fn usual() -> u64 {
 }
 
 fn test_limit() -> u64 {
-    120
+    240
 }
 
 fn total_limit() -> u64 {
-    900
+    1800
 }
 
 impl Run {
