@@ -42,6 +42,7 @@ enum Request {
         honest: bool,
     },
     ChaosStop {},
+    End {},
 }
 
 fn rate() -> f64 {
@@ -54,6 +55,8 @@ pub struct Source {
     pub device: Arc<Device>,
     /// Takes a snapshot of the counters.
     pub snapshot: Box<dyn Fn() -> Snapshot + Send + Sync>,
+    /// Brings the program to its end, soon.
+    pub end: Box<dyn Fn() + Send + Sync>,
 }
 
 /// Makes the socket and answers on it, in threads of its own.
@@ -105,6 +108,9 @@ fn converse(stream: &UnixStream, source: &Source) -> io::Result<()> {
         let mut reply = answer(&line, source).to_string();
         reply.push('\n');
         writer.write_all(reply.as_bytes())?;
+        if matches!(serde_json::from_str(&line), Ok(Request::End {})) {
+            (source.end)();
+        }
     }
 }
 
@@ -122,6 +128,8 @@ fn answer(line: &str, source: &Source) -> Value {
             start_chaos(&source.device, Settings { seed, rate, honest })
         }
         Ok(Request::ChaosStop {}) => json!({ "stopped": source.device.stop_chaos() }),
+        // That follows the answer.
+        Ok(Request::End {}) => json!({ "ending": true }),
         Err(error) => json!({
             "error": format!("{error}; requests are JSON objects like {{\"cmd\":\"stats\"}}, one per line")
         }),

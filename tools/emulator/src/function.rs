@@ -187,6 +187,7 @@ impl Function {
         FunctionSnapshot {
             controller_id: self.id.0,
             resources: self.resource_count(),
+            ready: self.registers.lock().ready,
             sessions,
             counts: self.counters.read(),
             queues: queues.collect(),

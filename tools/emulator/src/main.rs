@@ -135,6 +135,7 @@ struct Arguments {
 enum Event {
     Client(News),
     Signal(i32),
+    Request,
 }
 
 impl From<News> for Event {
@@ -147,6 +148,7 @@ impl From<News> for Event {
 enum End {
     Disconnected(Result<()>),
     Signal(i32),
+    Request,
 }
 
 fn main() -> ExitCode {
@@ -187,12 +189,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(path) = &arguments.stats {
         write_stats(&snapshot(), path)?;
     }
+    let (news, events) = mpsc::channel();
     let _control = arguments
         .control
         .as_deref()
-        .map(|path| start_control(path, &device, snapshots(arguments, &device)));
+        .map(|path| start_control(path, &device, snapshots(arguments, &device), &news));
     let _control = _control.transpose()?;
-    let (news, events) = mpsc::channel();
     watch_signals(news.clone())?;
     let _sockets = servers::start(&device, &arguments.socket, &news)?;
     let mut clients = Clients::default();
@@ -200,6 +202,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let end = loop {
         match events.recv_timeout(STATS_PERIOD) {
             Ok(Event::Signal(signal)) => break End::Signal(signal),
+            Ok(Event::Request) => break End::Request,
             Ok(Event::Client(news)) => match clients.take(news) {
                 Some(result) => break End::Disconnected(result),
                 None => continue,
@@ -309,10 +312,15 @@ fn start_control(
     path: &Path,
     device: &Arc<Device>,
     snapshot: impl Fn() -> Snapshot + Send + Sync + 'static,
+    news: &mpsc::Sender<Event>,
 ) -> Result<Remove> {
+    let news = news.clone();
     let source = control_socket::Source {
         device: Arc::clone(device),
         snapshot: Box::new(snapshot),
+        end: Box::new(move || {
+            let _ = news.send(Event::Request);
+        }),
     };
     control_socket::serve(path, Arc::new(source))?;
     Ok(Remove(path.to_owned()))
@@ -347,6 +355,7 @@ fn finish(arguments: &Arguments, end: End, snapshot: &Snapshot) -> Result<ExitCo
     match end {
         End::Disconnected(result) => result?,
         End::Signal(signal) => tracing::info!("ended by signal {signal}"),
+        End::Request => tracing::info!("ended on request"),
     }
     for text in &snapshot.internal_errors {
         eprintln!("azihsm-emulator: internal error: {text}");

@@ -137,6 +137,7 @@ pub struct Snapshot {
 pub struct FunctionSnapshot {
     pub controller_id: u16,
     pub resources: usize,
+    pub ready: bool,
     pub sessions: Vec<SessionSnapshot>,
     #[serde(flatten)]
     pub counts: Counts,
