@@ -48,8 +48,9 @@ pub(crate) const ENTRIES: u16 = 16;
 const TIMEOUT: Delta = Delta::from_secs(30);
 /// Time each admin command may take that brings the controller up or lets go of it.
 pub(crate) const SETUP_TIMEOUT: Delta = Delta::from_secs(10);
-/// Time between two looks whether the controller is still there to answer a command.
-const LOOK: Delta = Delta::from_secs(1);
+/// Time between two looks whether the controller is still there to answer a command, and whether it
+/// is still wanted.
+const LOOK: Delta = Delta::from_millis(50);
 
 impl Kind for Admin {
     type Left = ();
@@ -84,7 +85,8 @@ impl Controller<'_> {
     /// [`Controller::admin_command`].
     ///
     /// It ends early, with [`EAGAIN`], if the controller is not ready any more: the device stops a
-    /// function that gets other resources, even in the middle of being brought up.
+    /// function that gets other resources, even in the middle of being brought up; and with
+    /// [`EINTR`] if [`Controller::may_wait`] says so.
     fn admin_command_until(&self, command: Command, until: Instant<Monotonic>) -> Result<u32> {
         let slot = Slot::take(self, &*self.admin, until)?;
         let sqe = command.sqe(slot.cid());
@@ -113,6 +115,9 @@ impl Controller<'_> {
             };
             if last || error != ETIMEDOUT {
                 break error;
+            }
+            if let Err(e) = self.may_wait() {
+                break e;
             }
             if !self.status().is_ok_and(|csts| csts.rdy()) {
                 break EAGAIN;

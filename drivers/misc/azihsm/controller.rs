@@ -101,6 +101,12 @@ use crate::{
 /// Time that the creation of all I/O queues may take.
 const QUEUES_TIMEOUT: Delta = Delta::from_secs(30);
 
+/// Time between two looks at the status of a controller that changes its state, at first; how long
+/// that is so; and time between two later ones.
+const SHORT_PERIOD: Delta = Delta::from_millis(1);
+const SHORT_WAIT: Delta = Delta::from_millis(100);
+const LONG_PERIOD: Delta = Delta::from_millis(10);
+
 /// A mapped BAR of the device.
 pub(crate) type Bar<'a> = pci::Bar<'a, { regs::BAR_LEN }>;
 
@@ -315,15 +321,27 @@ impl<'bound> Controller<'bound> {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if the function no longer answers, [`ETIMEDOUT`], [`EIO`] if the controller
-    /// reports a fatal error in the wanted state.
+    /// [`ENODEV`] if the function no longer answers, [`ETIMEDOUT`], [`EINTR`] if
+    /// [`Controller::may_wait`] says so, [`EIO`] if the controller reports a fatal error in the
+    /// wanted state.
     fn wait_ready(&self, wanted: bool, timeout: Delta) -> Result {
-        let csts = read_poll_timeout(
-            || self.status(),
-            |csts| csts.rdy() == wanted,
-            Delta::from_millis(1),
-            timeout,
-        )
+        let poll = |period, timeout| {
+            read_poll_timeout(
+                || self.status(),
+                |csts| csts.rdy() == wanted || self.may_wait().is_err(),
+                period,
+                timeout,
+            )
+        };
+        let short = SHORT_WAIT.as_nanos().min(timeout.as_nanos());
+        let csts = match poll(SHORT_PERIOD, Delta::from_nanos(short)) {
+            Err(ETIMEDOUT) => poll(LONG_PERIOD, timeout - Delta::from_nanos(short)),
+            other => other,
+        }
+        .and_then(|csts| match csts.rdy() == wanted {
+            true => Ok(csts),
+            false => Err(EINTR),
+        })
         .inspect_err(|e| {
             dev_err!(
                 self.pdev,

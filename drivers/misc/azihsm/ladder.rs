@@ -32,7 +32,12 @@ const MAX_ATTEMPTS: u8 = 3;
 /// Resets in a row that trouble made necessary before the controller is given up.
 const MAX_TROUBLES: u8 = 5;
 
-/// Pause before the second and the third attempt to bring the controller back, in milliseconds.
+/// Times in a row that the device may disable the function by itself, with the resources of the
+/// function as they were, before it is given up.
+const MAX_DISABLED: u8 = 10;
+
+/// Pause before the second and the third attempt to bring the controller back, in milliseconds. The
+/// same before the second and the later resets in a row.
 const PAUSES_MS: [u32; MAX_ATTEMPTS as usize - 1] = [100, 1_000];
 
 /// The shortest time without trouble that shows that the controller works.
@@ -75,8 +80,8 @@ impl QueueHistory {
 /// What to do about a controller in trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ControllerStep {
-    /// Reset it.
-    Reset,
+    /// Reset it, after a pause of so many milliseconds.
+    ResetAfter(u32),
     /// Resets do not help: give it up.
     GiveUp,
 }
@@ -99,6 +104,10 @@ pub(crate) struct History {
     troubles: u8,
     /// When the last one was decided, and how many commands had completed since probe.
     last: Option<(Instant<Monotonic>, u64)>,
+    /// Times in a row that the device disabled the function.
+    disabled: u8,
+    /// When that was noticed last.
+    last_disabled: Option<Instant<Monotonic>>,
 }
 
 impl History {
@@ -108,6 +117,8 @@ impl History {
             failed: 0,
             troubles: 0,
             last: None,
+            disabled: 0,
+            last_disabled: None,
         }
     }
 
@@ -122,19 +133,30 @@ impl History {
         completed: u64,
         timeout: Delta,
     ) -> ControllerStep {
-        let quiet = (timeout * 2).as_nanos().max(QUIET.as_nanos());
-        let in_a_row = self
-            .last
-            .is_some_and(|(when, before)| before == completed && (now - when).as_nanos() <= quiet);
+        let in_a_row = self.last.is_some_and(|(when, before)| {
+            before == completed && (now - when).as_nanos() <= quiet(timeout)
+        });
         if !in_a_row {
             self.troubles = 0;
         }
         self.last = Some((now, completed));
-        if self.troubles >= MAX_TROUBLES {
-            return ControllerStep::GiveUp;
+        next_in_row(&mut self.troubles, MAX_TROUBLES)
+    }
+
+    /// Notes at time `now` that the device disabled the function; returns what to do.
+    ///
+    /// That is no trouble if the function was given other resources, which shows when it is back:
+    /// see [`History::forget`]. If it was not, commands that complete in between prove nothing, and
+    /// only time does.
+    pub(crate) fn disabled(&mut self, now: Instant<Monotonic>, timeout: Delta) -> ControllerStep {
+        let in_a_row = self
+            .last_disabled
+            .is_some_and(|when| (now - when).as_nanos() <= quiet(timeout));
+        if !in_a_row {
+            self.disabled = 0;
         }
-        self.troubles += 1;
-        ControllerStep::Reset
+        self.last_disabled = Some(now);
+        next_in_row(&mut self.disabled, MAX_DISABLED)
     }
 
     /// Notes that the controller could not be brought back; returns what to do.
@@ -158,6 +180,24 @@ impl History {
     pub(crate) fn forget(&mut self) {
         *self = Self::new();
     }
+}
+
+/// Returns how many nanoseconds without trouble end a row.
+fn quiet(timeout: Delta) -> i64 {
+    (timeout * 2).as_nanos().max(QUIET.as_nanos())
+}
+
+/// Counts one more of something of which there may be `max` in a row.
+fn next_in_row(count: &mut u8, max: u8) -> ControllerStep {
+    if *count >= max {
+        return ControllerStep::GiveUp;
+    }
+    *count += 1;
+    let pause = match usize::from(*count).checked_sub(2) {
+        Some(later) => PAUSES_MS[later.min(PAUSES_MS.len() - 1)],
+        None => 0,
+    };
+    ControllerStep::ResetAfter(pause)
 }
 
 #[kunit_tests(azihsm_ladder)]
@@ -204,14 +244,37 @@ mod tests {
     fn trouble_in_a_row_ends() {
         let mut history = History::new();
         let mut now = Instant::now();
-        for _ in 0..MAX_TROUBLES {
-            assert!(history.trouble(now, 7, TIMEOUT) == ControllerStep::Reset);
+        for pause in [0, 100, 1_000, 1_000, 1_000] {
+            assert!(history.trouble(now, 7, TIMEOUT) == ControllerStep::ResetAfter(pause));
             history.attempt_succeeded();
             now = now + Delta::from_secs(10);
         }
         assert!(history.trouble(now, 7, TIMEOUT) == ControllerStep::GiveUp);
         history.forget();
-        assert!(history.trouble(now, 7, TIMEOUT) == ControllerStep::Reset);
+        assert!(history.trouble(now, 7, TIMEOUT) == ControllerStep::ResetAfter(0));
+    }
+
+    #[test]
+    fn a_function_disabled_again_and_again_is_given_up() {
+        let mut history = History::new();
+        let mut now = Instant::now();
+        for i in 0..MAX_DISABLED {
+            let pause = [0, 100, 1_000][usize::from(i).min(2)];
+            assert!(history.disabled(now, TIMEOUT) == ControllerStep::ResetAfter(pause));
+            history.attempt_succeeded();
+            now = now + Delta::from_secs(60);
+        }
+        // It has a row of its own.
+        assert!(history.trouble(now, 7, TIMEOUT) == ControllerStep::ResetAfter(0));
+        assert!(history.disabled(now, TIMEOUT) == ControllerStep::GiveUp);
+        // Given other resources.
+        history.forget();
+        assert!(history.disabled(now, TIMEOUT) == ControllerStep::ResetAfter(0));
+        // With time enough in between.
+        for _ in 0..100 {
+            now = now + Delta::from_secs(61);
+            assert!(history.disabled(now, TIMEOUT) == ControllerStep::ResetAfter(0));
+        }
     }
 
     #[test]
@@ -219,7 +282,7 @@ mod tests {
         let mut history = History::new();
         let now = Instant::now();
         for completed in 0..100 {
-            assert!(history.trouble(now, completed, TIMEOUT) == ControllerStep::Reset);
+            assert!(history.trouble(now, completed, TIMEOUT) == ControllerStep::ResetAfter(0));
         }
     }
 
@@ -229,12 +292,12 @@ mod tests {
             let mut history = History::new();
             let mut now = Instant::now();
             for _ in 0..100 {
-                assert!(history.trouble(now, 0, timeout) == ControllerStep::Reset);
+                assert!(history.trouble(now, 0, timeout) == ControllerStep::ResetAfter(0));
                 now = now + Delta::from_secs(quiet_s) + Delta::from_nanos(1);
             }
             let mut history = History::new();
             let mut steps = 0;
-            while history.trouble(now, 0, timeout) == ControllerStep::Reset {
+            while history.trouble(now, 0, timeout) != ControllerStep::GiveUp {
                 now = now + Delta::from_secs(quiet_s);
                 steps += 1;
             }

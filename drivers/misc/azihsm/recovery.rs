@@ -29,10 +29,14 @@ use kernel::{
     }, //
 };
 
+use self::hurry::Hurry;
 use crate::{
     controller::Controller,
     kapi::{
-        wait::Completion,
+        wait::{
+            self,
+            Completion, //
+        },
         work, //
     },
     ladder::{
@@ -46,6 +50,7 @@ use crate::{
 };
 
 mod bus;
+mod hurry;
 mod levels;
 mod removal;
 mod watch;
@@ -79,6 +84,8 @@ impl Ticket {
 #[derive(Clone, Copy)]
 enum Action {
     Reset(ResetKind),
+    /// Stop it, and reset it after a pause of so many milliseconds.
+    ResetAfter(u32),
     /// Stop it, and leave it so.
     GiveUp,
 }
@@ -148,6 +155,8 @@ pub(crate) struct Recovery {
     flusher: work::Item,
     #[pin]
     wanted: Mutex<Wanted>,
+    /// How much of what runs is to come to its end.
+    hurry: Hurry,
     /// Tells the bus that the controller is held.
     #[pin]
     held: Completion,
@@ -179,6 +188,7 @@ impl Recovery {
             reaper <- work::new_item!(queue.clone(), "azihsm_reaper"),
             flusher <- work::new_item!(queue, "azihsm_flusher"),
             wanted <- new_mutex!(wanted, "azihsm_recovery"),
+            hurry: Hurry::new(),
             held <- Completion::new(),
             released <- Ticket::new(),
             resets: Atomic::new(0),
@@ -275,6 +285,18 @@ impl Controller<'_> {
         Delta::from_millis(i64::from(watch::PERIOD_MS)) + QUEUE_RESETS * 2 + self.ready_timeout()
     }
 
+    /// Returns whether the caller may go on waiting for the device.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] if it was killed, or what the work item does is to come to its end.
+    pub(crate) fn may_wait(&self) -> Result {
+        if wait::fatal_signal_pending() || self.recovery.hurry.is_on() {
+            return Err(EINTR);
+        }
+        Ok(())
+    }
+
     /// Has the reaper look at finished commands whose callers are gone. Callable in any context.
     pub(crate) fn reap_soon(&self) {
         self.recovery.reaper.queue();
@@ -328,9 +350,9 @@ impl Controller<'_> {
                 return Action::GiveUp;
             }
             match wanted.history.trouble(Instant::now(), completed, timeout) {
-                ControllerStep::Reset => {
+                ControllerStep::ResetAfter(pause) => {
                     dev_warn!(self.pdev, "{}: resetting the controller\n", why);
-                    Action::Reset(ResetKind::Controller)
+                    Action::ResetAfter(pause)
                 }
                 ControllerStep::GiveUp => {
                     dev_err!(self.pdev, "{}: resets do not help\n", why);
@@ -341,12 +363,25 @@ impl Controller<'_> {
     }
 
     /// Requests that a live controller that the device has disabled is brought up again. It does so
-    /// when the physical function changes the resources of a virtual function.
+    /// when the physical function changes the resources of a virtual function; one that does it
+    /// again and again for no reason is given up.
     fn disabled(&self) {
-        self.request(|_| {
-            dev_info!(self.pdev, "the device disabled the function\n");
-            Action::Reset(ResetKind::Controller)
-        });
+        let timeout = params::command_timeout();
+        self.request(
+            |wanted| match wanted.history.disabled(Instant::now(), timeout) {
+                ControllerStep::ResetAfter(pause) => {
+                    dev_info!(self.pdev, "the device disabled the function\n");
+                    Action::ResetAfter(pause)
+                }
+                ControllerStep::GiveUp => {
+                    dev_err!(
+                        self.pdev,
+                        "the device disabled the function again and again\n"
+                    );
+                    Action::GiveUp
+                }
+            },
+        );
     }
 
     /// Requests what `decide` says, if the controller is live.
@@ -379,6 +414,13 @@ impl Controller<'_> {
                 None
             }
             Some(Step::Act(Action::Reset(kind))) => self.try_reset(kind),
+            Some(Step::Act(Action::ResetAfter(0))) => self.try_reset(ResetKind::Controller),
+            Some(Step::Act(Action::ResetAfter(pause))) => {
+                // Nobody waits for the end of the pause; what does not stop is cut off.
+                let _ = self.quiesce(ResetKind::Controller);
+                self.recovery.wanted.lock().action = Some(Action::Reset(ResetKind::Controller));
+                Some(pause)
+            }
             Some(Step::Act(Action::GiveUp)) => {
                 // What cannot be stopped is cut off; it was said why.
                 let _ = self.quiesce(ResetKind::Controller);

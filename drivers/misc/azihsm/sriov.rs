@@ -135,14 +135,17 @@ impl Controller<'_> {
 
     /// Acts on a configuration space that was reset behind the driver's back, as that of a virtual
     /// function is with its physical one: the device sends interrupts again, and holds no sessions.
-    pub(crate) fn restore_lost(&self) {
-        if kapi::pci::restore_interrupts(self.pdev) {
-            dev_info!(
-                self.pdev,
-                "physical function was reset, sessions are lost\n"
-            );
-            self.files.forget_sessions();
+    /// Returns whether it was.
+    pub(crate) fn restore_lost(&self) -> bool {
+        if !kapi::pci::restore_interrupts(self.pdev) {
+            return false;
         }
+        dev_info!(
+            self.pdev,
+            "physical function was reset, sessions are lost\n"
+        );
+        self.files.forget_sessions();
+        true
     }
 
     /// Sets the number of resources of virtual function `index`. May sleep.

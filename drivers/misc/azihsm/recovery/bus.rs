@@ -22,19 +22,28 @@ impl Controller<'_> {
     /// Stops the controller until [`Controller::release`], and waits until it is still. Commands at
     /// it are lost, new ones refused.
     ///
-    /// If it is not `reachable`, its registers are not accessed, and it is cut off from memory.
+    /// What the work item does ends early. The controller may take [`Controller::ready_timeout`] to
+    /// stop; if the caller is killed meanwhile, or it is not `reachable`, it is cut off from memory
+    /// instead. In the latter case its registers are not accessed.
     pub(crate) fn hold(&self, reachable: bool) {
         if self.life.get() == State::Removed {
             return;
         }
         self.recovery.held.reinit();
+        // In this order: what is to end is not the hold itself.
+        self.recovery.hurry.end_step();
         self.recovery.wanted.lock().hold = Hold::Wanted { reachable };
         self.recovery.act_now();
-        self.recovery.held.wait();
+        if self.recovery.held.wait_killable().is_err() {
+            self.recovery.hurry.end_all();
+            self.recovery.held.wait();
+        }
+        self.recovery.hurry.done();
     }
 
     /// Carries out [`Controller::hold`].
     pub(super) fn hold_still(&self, reachable: bool) {
+        self.recovery.hurry.step_begins();
         for state in [State::Live, State::Dead] {
             let _ = self.life.change_from(state, State::Resetting);
         }
@@ -51,7 +60,7 @@ impl Controller<'_> {
     }
 
     /// Brings a controller up that was held, and waits for that; returns whether it works. If not,
-    /// it is dead.
+    /// it is dead, or the caller was killed: then it is brought up all the same.
     pub(crate) fn release(&self) -> bool {
         if self.life.get() == State::Removed {
             return false;
@@ -66,8 +75,8 @@ impl Controller<'_> {
             wanted.history.forget();
         }
         self.recovery.act_now();
-        self.recovery.released.ended.wait();
-        self.recovery.released.succeeded.load(Acquire)
+        self.recovery.released.ended.wait_killable().is_ok()
+            && self.recovery.released.succeeded.load(Acquire)
     }
 
     /// Gives the controller up, since the bus does.

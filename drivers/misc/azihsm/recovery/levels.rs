@@ -87,10 +87,15 @@ impl Controller<'_> {
             if queue.timed_out() == QueueStep::Escalate {
                 return Err("a queue does not recover");
             }
-            pass.commands += self
-                .reset_queue(queue, vector(index), until)
-                .map_err(|_| "a queue could not be reset")?;
-            pass.queues += 1;
+            match self.reset_queue(queue, vector(index), until) {
+                Ok(commands) => {
+                    pass.commands += commands;
+                    pass.queues += 1;
+                }
+                // Something else comes next, which resets the controller.
+                Err(_) if self.may_wait().is_err() => return Ok(()),
+                Err(_) => return Err("a queue could not be reset"),
+            }
         }
         Ok(())
     }
@@ -144,6 +149,8 @@ impl Controller<'_> {
                 self.flush_soon();
                 return None;
             }
+            // It did not fail, it was to end. Who waits for it waits for the next one.
+            Err(_) if self.may_wait().is_err() => return None,
             Err(e) => e,
         };
         match wanted.history.attempt_failed() {
@@ -178,7 +185,9 @@ impl Controller<'_> {
         self.quiesce(kind)?;
         // It may have been cut off by an attempt that failed; it is stopped now.
         kapi::pci::set_master(self.pdev);
-        self.restore_lost();
+        if self.restore_lost() {
+            self.recovery.wanted.lock().history.forget();
+        }
         self.bring_up().inspect_err(|_| {
             self.cut_off();
             self.end_all();

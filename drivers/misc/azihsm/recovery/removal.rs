@@ -18,7 +18,9 @@ impl Controller<'_> {
         };
         // From here on none of the work items runs, but the reaper.
         self.recovery.watchdog.retire();
+        self.recovery.hurry.end_step();
         self.recovery.act.retire();
+        self.recovery.hurry.done();
         self.recovery.flusher.retire();
         let works = match from {
             State::Live => self.status().is_ok_and(|csts| csts.rdy() && !csts.cfs()),
