@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::commands::{module_files, verdicts};
 use crate::guest::Guest;
 use crate::initramfs::Initramfs;
-use crate::job::{Device, Job};
+use crate::job::{Device, Ending, Job};
 use crate::kunit;
 use crate::layout::{self, Kernel, Layout};
 use crate::program::Programs;
@@ -81,6 +81,14 @@ impl Boot<'_> {
         for (name, complaints) in verdicts(layout, &outcome) {
             suite.check(name, complaints);
         }
+        if run.end == Ending::TurnOff {
+            let statistics = outcome.emulator.and_then(|verdict| verdict.statistics);
+            let left = statistics.map(|statistics| statistics.left_at_work());
+            suite.check(
+                "the driver stopped the device",
+                left.unwrap_or_else(|| vec!["the emulator left no statistics".to_owned()]),
+            );
+        }
         Ok(suite)
     }
 
@@ -91,7 +99,7 @@ impl Boot<'_> {
         for test in &run.choose(self.tests)? {
             job.test(test, run.test_limit);
         }
-        job.end(run.kernel_image);
+        job.end(run.kernel_image, run.end);
         let mut initramfs = Initramfs::begin_with(self.shared, dir)?;
         initramfs.text(job.text(), "job")?;
         if run.vfs > 0 {

@@ -17,7 +17,7 @@ use crate::artifacts;
 use crate::commands::{guest_files, verdicts};
 use crate::emulator::Setup;
 use crate::guest::{Guest, Limits};
-use crate::job::{Device, Job};
+use crate::job::{Device, Ending, Job};
 use crate::judge;
 use crate::layout::{Kernel, Layout};
 use crate::program::Programs;
@@ -232,7 +232,7 @@ impl Load {
                 (self.more)(*seed)
             ));
         }
-        job.end(self.kernel);
+        job.end(self.kernel, Ending::Unload);
         let mut initramfs = guest_files(layout, self.kernel, &dir, &job)?;
         initramfs.tree(&layout.selftests(), "selftests")?;
         for seed in seeds {

@@ -15,6 +15,19 @@ pub enum Device {
     Absent,
 }
 
+/// How the job ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// The module is unloaded.
+    #[default]
+    Unload,
+    /// So it is, and before that a test has had the emulator end.
+    PullOut,
+    /// The machine is turned off with the module loaded and at work.
+    TurnOff,
+}
+
 /// A job under construction.
 #[derive(Default)]
 pub struct Job(String);
@@ -48,8 +61,12 @@ impl Job {
         self.command(&format!("run_test {name} {seconds} /selftests/{name}"));
     }
 
-    /// Ends the job: unloads the module; where the kernel can tell, nothing may have leaked.
-    pub fn end(&mut self, kernel: Kernel) {
+    /// Ends the job. Where the module is unloaded and the kernel can tell, nothing may have leaked.
+    pub fn end(&mut self, kernel: Kernel, ending: Ending) {
+        if ending == Ending::TurnOff {
+            self.command("leave_at_work");
+            return;
+        }
         self.command("unload_module");
         if kernel == Kernel::Debug {
             self.command("check_leaks module");
@@ -82,6 +99,14 @@ mod tests {
         assert_eq!(quote("a b"), "'a b'");
         assert_eq!(quote("it's"), r"'it'\''s'");
         assert_eq!(quote(""), "''");
+    }
+
+    #[test]
+    fn a_module_at_work_is_not_unloaded() {
+        let mut job = Job::with_module(Device::Bound, &[]);
+        job.end(Kernel::Debug, Ending::TurnOff);
+        assert!(job.text().ends_with("leave_at_work\n"));
+        assert!(!job.text().contains("unload_module"));
     }
 
     #[test]

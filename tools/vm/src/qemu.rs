@@ -103,7 +103,12 @@ impl Machine<'_> {
             // new mappings, and the device would not learn of them.
             qemu.args(["-device", "intel-iommu,caching-mode=on"]);
         }
-        qemu.args(["-device", "pcie-root-port,id=rp0,chassis=1,slot=1"]);
+        // With a switch of its own for the slot's power QEMU would take the device out when the guest
+        // turns it off, which it cannot do with a device of another process.
+        qemu.args([
+            "-device",
+            "pcie-root-port,id=rp0,chassis=1,slot=1,power_controller_present=off",
+        ]);
         for (id, port) in [("kernel", &kernel_far), ("job", &job_far)] {
             qemu.arg("-chardev")
                 .arg(format!("socket,id={id},fd={}", port.as_raw_fd()));

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::emulator::{Firmware, Setup};
 use crate::guest::Limits;
-use crate::job::Device;
+use crate::job::{Device, Ending};
 use crate::layout::{Kernel, Layout};
 use crate::qemu::Iommu;
 
@@ -59,6 +59,9 @@ pub struct Run {
     /// Parameters of the module.
     #[serde(default)]
     pub module: Vec<String>,
+    /// How the job ends.
+    #[serde(default)]
+    pub end: Ending,
     /// Which tests; all if there is no list.
     pub tests: Option<Vec<String>>,
     /// Seconds that one test program may take.
@@ -111,6 +114,7 @@ impl Run {
             firmware: self.firmware,
             vfs: self.vfs,
             args: self.emulator.clone(),
+            ends: self.end == Ending::PullOut,
         })
     }
 

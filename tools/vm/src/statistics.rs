@@ -20,6 +20,16 @@ pub struct Statistics {
     violation_list: Vec<String>,
     internal_errors: Vec<String>,
     private_guest_memory: bool,
+    #[serde(default)]
+    functions: Vec<Function>,
+}
+
+/// What is looked at of one function.
+#[derive(Clone, Debug, Deserialize)]
+struct Function {
+    controller_id: u16,
+    ready: bool,
+    sessions: Vec<serde::de::IgnoredAny>,
 }
 
 impl Statistics {
@@ -44,6 +54,25 @@ impl Statistics {
         }
         if self.private_guest_memory {
             lines.push("the guest's memory was not shared with the device".to_owned());
+        }
+        lines
+    }
+
+    /// What speaks against it that the driver left the device alone, having been at work before.
+    pub fn left_at_work(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.commands_fp == 0 {
+            lines.push("the driver was not at work".to_owned());
+        }
+        for function in &self.functions {
+            let id = function.controller_id;
+            if function.ready {
+                lines.push(format!("controller {id} was left running"));
+            }
+            if !function.sessions.is_empty() {
+                let count = function.sessions.len();
+                lines.push(format!("controller {id} was left with {count} sessions"));
+            }
         }
         lines
     }
@@ -94,6 +123,19 @@ mod tests {
         let complaints = Statistics::parse(TEXT).unwrap().complaints();
         assert_eq!(complaints.len(), 2);
         assert!(complaints[1].contains("tail 9 of 8"));
+    }
+
+    #[test]
+    fn what_was_left_running_is_told() {
+        let functions = r#""functions": [{"controller_id": 1, "ready": true, "sessions": [{"id": 0}]},
+            {"controller_id": 2, "ready": false, "sessions": []}], "commands_fp": 1"#;
+        let text = TEXT.replace(r#""commands_fp": 10"#, functions);
+        let lines = Statistics::parse(&text).unwrap().left_at_work();
+        assert_eq!(lines.len(), 2);
+        assert!(lines.iter().all(|line| line.contains("controller 1")));
+        assert!(Statistics::parse(TEXT).unwrap().left_at_work().is_empty());
+        let text = TEXT.replace(r#""commands_fp": 10"#, r#""commands_fp": 0"#);
+        assert_eq!(Statistics::parse(&text).unwrap().left_at_work().len(), 1);
     }
 
     #[test]
