@@ -326,6 +326,30 @@ static bool ask(const char *request, const char *expected)
 	return ok;
 }
 
+/*
+ * An error that is not fatal, of a controller that does not work any more: only
+ * a reset of the link helps.
+ */
+TEST_F_TIMEOUT(bus, error_of_a_controller_in_trouble, 60)
+{
+	struct hsm_device_info info;
+
+	if (!have_injector())
+		SKIP(return, "no aer_inject");
+	if (!emulator_present())
+		SKIP(return, "no channel to the emulator");
+	ASSERT_TRUE(busy_start(&self->busy));
+	ASSERT_TRUE(ask(ARM("{\"what\":\"crash\"}"), "armed"));
+	ASSERT_EQ(0, inject(0, AER_COMPLETION_TIMEOUT));
+	ASSERT_TRUE(wait_for_reset(self->fd, self->entropy));
+	ASSERT_TRUE(busy_progress(&self->busy, 20));
+	EXPECT_NO_COMPLAINT(busy_stop(&self->busy));
+	EXPECT_GT(COMMAND_MS, self->busy.longest_ms);
+	EXPECT_EQ(0, hsm_get_device_info(self->fd, &info));
+	EXPECT_EQ(1, bus_master());
+	hsm_close_session(&self->s);
+}
+
 /* The device does not come back: it is given up, until its function is reset. */
 TEST_F_TIMEOUT(bus, fatal_error_that_stays, 180)
 {
@@ -358,25 +382,42 @@ TEST_F_TIMEOUT(bus, fatal_error_that_stays, 180)
 	hsm_close_session(&self->s);
 }
 
+#define PM_TEST		"/sys/power/pm_test"
+#define PM_TEST_DELAY	"/sys/module/suspend/parameters/pm_test_delay"
+#define WAKE_ALARM	"/sys/class/rtc/rtc0/wakealarm"
+
 /*
- * To sleep and back after a few seconds, woken by the clock. A machine that does
- * not wake up is of no use any more, so this has to be asked for.
+ * Everything sleeps but the machine itself, for a second, if the kernel can test
+ * that. Else the machine does, and is woken by the clock. One that does not wake
+ * up is of no use any more, so that has to be asked for.
  */
+static const char *prepare_sleep(void)
+{
+	if (!access(PM_TEST, W_OK)) {
+		hsm_write_file(PM_TEST_DELAY, "1");
+		return hsm_write_file(PM_TEST, "platform") ?
+			"the kernel does not test sleep" : NULL;
+	}
+	if (!getenv("AZIHSM_SLEEP"))
+		return "no pm_test, and AZIHSM_SLEEP is not set";
+	/* An alarm that is set has to be taken back before another is. */
+	hsm_write_file(WAKE_ALARM, "0");
+	return hsm_write_file(WAKE_ALARM, "+3") ?
+		"no clock to wake the machine" : NULL;
+}
+
 TEST_F_TIMEOUT(bus, sleep, 120)
 {
-	const char *alarm = "/sys/class/rtc/rtc0/wakealarm";
+	const char *unable = prepare_sleep();
 	int ret;
 
-	if (!getenv("AZIHSM_SLEEP"))
-		SKIP(return, "AZIHSM_SLEEP is not set");
-	if (hsm_write_file(alarm, "0") || hsm_write_file(alarm, "+3"))
-		SKIP(return, "no clock to wake the machine");
+	if (unable)
+		SKIP(return, "%s", unable);
 	ASSERT_TRUE(busy_start(&self->busy));
 	ASSERT_TRUE(busy_progress(&self->busy, 20));
-	ret = hsm_write_file("/sys/power/state", "mem");
-	hsm_write_file(alarm, "0");
-	if (ret == -EINVAL || ret == -ENOENT || ret == -ENODEV)
-		SKIP(return, "the machine cannot sleep");
+	ret = hsm_write_file("/sys/power/state", "freeze");
+	hsm_write_file(PM_TEST, "none");
+	hsm_write_file(WAKE_ALARM, "0");
 	ASSERT_EQ(0, ret);
 	EXPECT_TRUE(was_reset(self->fd, self->entropy));
 	ASSERT_TRUE(busy_progress(&self->busy, 20));

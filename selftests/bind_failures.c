@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Binding that fails: at each allocation, where the kernel can make them fail, and
+ * on a device that does not start, or does not stop again. What was taken is given
+ * back, nobody spins, the device is cut off from memory, and the next bind is good.
+ */
+#include <fcntl.h>
+#include <time.h>
+
+#include "lib/busy.h"
+#include "lib/fault.h"
+#include "lib/harness.h"
+#include "lib/rungs.h"
+
+#define FAIL_NTH	"/proc/thread-self/fail-nth"
+#define DEBUGFS		"/sys/kernel/debug/"
+/*
+ * The first ones are made to fail one by one, later ones with a distance of a
+ * part of their number: there are thousands, most of them alike.
+ */
+#define EACH_UP_TO	60
+#define PART		20
+#define ALLOCATIONS_MAX	20000
+/* Share of the time that a bind may use of a processor: one in so many. */
+#define IDLE		4
+#define NOT_IDENTIFIED	\
+	"{\"class\":\"admin\",\"opcode\":6,\"what\":{\"refuse\":{\"status\":6}}}"
+/* Bits of the command register. */
+#define PCI_COMMAND		4
+#define PCI_COMMAND_MASTER	4
+
+FIXTURE(bind_failures) {
+	char address[64];
+};
+
+static int unbind_driver(const char *address)
+{
+	return hsm_write_file(HSM_DRIVER "/unbind", address);
+}
+
+static int bind_driver(const char *address)
+{
+	return hsm_write_file(HSM_DRIVER "/bind", address);
+}
+
+FIXTURE_SETUP(bind_failures)
+{
+	snprintf(self->address, sizeof(self->address), "%s", hsm_pci_address());
+	if (emulator_present())
+		ASSERT_TRUE(fault_clear());
+	ASSERT_EQ(0, unbind_driver(self->address));
+}
+
+FIXTURE_TEARDOWN(bind_failures)
+{
+	struct hsm_partition part = { 0 };
+	struct hsm_session s;
+	int fd;
+
+	if (emulator_present())
+		ASSERT_TRUE(fault_clear());
+	hsm_rescan();
+	if (!hsm_name())
+		EXPECT_EQ(0, bind_driver(self->address));
+	hsm_rescan();
+	fd = hsm_open();
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, hsm_provision(fd, &part));
+	EXPECT_EQ(0, hsm_open_session(fd, &s));
+	EXPECT_EQ(0, hsm_close_session(&s));
+	close(fd);
+	EXPECT_AT_REST();
+}
+
+static bool bus_master(const char *address)
+{
+	char path[128];
+	__u16 command = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", address);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 ||
+	    pread(fd, &command, sizeof(command), PCI_COMMAND) != sizeof(command))
+		command = PCI_COMMAND_MASTER;
+	close(fd);
+	return command & PCI_COMMAND_MASTER;
+}
+
+static long long cpu_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+/* The controller never becomes ready: who waits for it sleeps. */
+TEST_F_TIMEOUT(bind_failures, never_ready, 60)
+{
+	long long took = busy_now_ms(), used = cpu_ms();
+
+	if (!emulator_present() || !fault_slow())
+		SKIP(return, "takes long: set AZIHSM_SLOW=1");
+	ASSERT_LE(0, fault_arm(NEVER("ignore-enable")));
+	EXPECT_GT(0, bind_driver(self->address));
+	took = busy_now_ms() - took;
+	used = cpu_ms() - used;
+	TH_LOG("%lld ms, of which %lld ms of a processor", took, used);
+	EXPECT_LE(READY_MS, took);
+	EXPECT_GE(READY_MS + SLACK_MS, took);
+	EXPECT_GE(took / IDLE, used);
+	EXPECT_FALSE(bus_master(self->address));
+}
+
+/* It becomes ready, is of no use, and does not stop any more. */
+TEST_F_TIMEOUT(bind_failures, never_stops, 60)
+{
+	long long took = busy_now_ms(), used = cpu_ms();
+
+	if (!emulator_present() || !fault_slow())
+		SKIP(return, "takes long: set AZIHSM_SLOW=1");
+	ASSERT_LE(0, fault_arm(NEVER("ignore-disable")));
+	ASSERT_LE(0, fault_arm(NOT_IDENTIFIED));
+	EXPECT_GT(0, bind_driver(self->address));
+	took = busy_now_ms() - took;
+	used = cpu_ms() - used;
+	TH_LOG("%lld ms, of which %lld ms of a processor", took, used);
+	EXPECT_LE(READY_MS, took);
+	EXPECT_GE(READY_MS + SLACK_MS, took);
+	EXPECT_GE(took / IDLE, used);
+	EXPECT_FALSE(bus_master(self->address));
+}
+
+/* The refusal of each admin command that a bind takes. */
+TEST_F_TIMEOUT(bind_failures, each_admin_command, 300)
+{
+	char fault[128];
+	long hits = 1;
+	int i;
+
+	if (!emulator_present())
+		SKIP(return, "no channel to the emulator");
+	for (i = 0; hits > 0; i++) {
+		long id;
+		int ret;
+
+		snprintf(fault, sizeof(fault),
+			 "{\"class\":\"admin\",\"after\":%d,\"count\":1,\"what\":{\"refuse\":{\"status\":6}}}",
+			 i);
+		id = fault_arm(fault);
+		ASSERT_LE(0, id);
+		ret = bind_driver(self->address);
+		hits = fault_hits(id);
+		ASSERT_TRUE(fault_clear());
+		hsm_rescan();
+		ASSERT_EQ(!ret, !!hsm_name());
+		if (ret)
+			EXPECT_FALSE(bus_master(self->address));
+		if (!ret)
+			ASSERT_EQ(0, unbind_driver(self->address));
+	}
+	/* Identify, two counts, the capabilities, and two for each queue. */
+	EXPECT_LT(8, i);
+	TH_LOG("%d admin commands", i - 1);
+}
+
+/* Has the @n-th allocation of this thread fail from now on; 0 for none. */
+static int fail_nth(unsigned int n)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", n);
+	return hsm_write_file(FAIL_NTH, text);
+}
+
+/* Whether an allocation was made to fail since. */
+static bool has_failed(void)
+{
+	char text[16] = "";
+	int fd = open(FAIL_NTH, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		text[0] = '1';
+	close(fd);
+	return !atoi(text);
+}
+
+static bool prepare_injection(void)
+{
+	static const char * const kinds[] = { "failslab", "fail_page_alloc" };
+	char path[128];
+
+	if (access(FAIL_NTH, W_OK))
+		return false;
+	for (int i = 0; i < ARRAY_SIZE(kinds); i++) {
+		/* Allocations that may sleep, too; and no word of it. */
+		snprintf(path, sizeof(path), DEBUGFS "%s/ignore-gfp-wait",
+			 kinds[i]);
+		if (hsm_write_file(path, "N"))
+			return false;
+		snprintf(path, sizeof(path), DEBUGFS "%s/verbose", kinds[i]);
+		if (hsm_write_file(path, "0"))
+			return false;
+	}
+	return !hsm_write_file(DEBUGFS "fail_page_alloc/min-order", "0");
+}
+
+TEST_F_TIMEOUT(bind_failures, each_allocation, 900)
+{
+	unsigned int n = 1, refused = 0, borne = 0;
+	bool failed = true;
+
+	if (!prepare_injection())
+		SKIP(return, "the kernel cannot have allocations fail");
+	for (; failed && n < ALLOCATIONS_MAX;
+	     n += n < EACH_UP_TO ? 1 : n / PART) {
+		int ret;
+
+		ASSERT_EQ(0, fail_nth(n));
+		ret = bind_driver(self->address);
+		failed = has_failed();
+		/* Which may be the one that fails. */
+		ASSERT_TRUE(!fail_nth(0) || !fail_nth(0));
+		if (!failed)
+			EXPECT_EQ(0, ret);
+		refused += !!ret;
+		/* Some can be done without, those of the driver core for one. */
+		borne += !ret && failed;
+		hsm_rescan();
+		ASSERT_EQ(!ret, !!hsm_name()) {
+			TH_LOG("allocation %u: %d", n, ret);
+		}
+		if (!ret)
+			ASSERT_EQ(0, unbind_driver(self->address));
+	}
+	TH_LOG("of %u allocations, %u were needed, and %u were not", n,
+	       refused, borne);
+	EXPECT_FALSE(failed);
+	EXPECT_LT(10, refused);
+}
+
+int main(int argc, char **argv)
+{
+	skip_without_device();
+	if (access(HSM_DRIVER "/unbind", W_OK)) {
+		ksft_print_header();
+		ksft_exit_skip("cannot write to %s\n", HSM_DRIVER "/unbind");
+	}
+	return test_harness_run(argc, argv);
+}

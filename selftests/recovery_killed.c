@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Every wait for the device ends when the waiting process is killed: that of a
+ * command, of the reset ioctl, of a close, and those of who writes to sysfs.
+ */
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "lib/fault.h"
+#include "lib/harness.h"
+#include "lib/rungs.h"
+
+/* A killed task is gone by then, in milliseconds. */
+#define KILLED_MS	100
+/* Processes that are killed to see what that takes. */
+#define IDLE_KILLS	5
+/* How long the device is in the way, and when the task is killed. */
+#define OBSTACLE	"2500"
+#define OBSTACLE_MS	2500
+#define KILL_MS		500
+
+FIXTURE(killed) {
+	struct client client;
+	char address[64];
+};
+
+FIXTURE_SETUP(killed)
+{
+	if (!emulator_present())
+		SKIP(return, "no channel to the emulator");
+	ASSERT_EQ(0, client_open(&self->client));
+	snprintf(self->address, sizeof(self->address), "%s", hsm_pci_address());
+}
+
+/* Binds the driver unless it is bound. */
+static bool bound(const char *address)
+{
+	hsm_write_file(HSM_DRIVER "/bind", address);
+	for (int i = 0; i < 500; i++) {
+		hsm_rescan();
+		if (hsm_name() && !access(hsm_path(), R_OK | W_OK))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+FIXTURE_TEARDOWN(killed)
+{
+	if (!emulator_present())
+		return;
+	client_close(&self->client);
+	EXPECT_TRUE(bound(self->address));
+	EXPECT_NO_COMPLAINT(device_at_rest());
+}
+
+/* Unbinds and binds with nothing in the way: how long the former takes. */
+static long long usual_unbind(const char *address)
+{
+	long long start = busy_now_ms();
+	long long took;
+
+	hsm_write_file(HSM_DRIVER "/unbind", address);
+	took = busy_now_ms() - start;
+	bound(address);
+	return took;
+}
+
+/* What a child process does that is to be killed. */
+static void in_command(const char *address)
+{
+	struct hsm_device_info info;
+
+	hsm_get_device_info(hsm_open(), &info);
+}
+
+static void in_reset(const char *address)
+{
+	hsm_reset(hsm_open(), AZIHSM_RESET_CTRL);
+}
+
+/* Its flush takes long, and so does that of who is killed. */
+static void in_close(const char *address)
+{
+	struct hsm_session s;
+
+	if (!hsm_open_session(hsm_open(), &s))
+		pause();
+}
+
+static void in_function_reset(const char *address)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset", address);
+	hsm_write_file(path, "1");
+}
+
+/*
+ * Resets the function with nothing in the way: how long that takes. The PCI core
+ * gives a function 100 ms afterwards, and restores its configuration.
+ */
+static long long usual_function_reset(struct client *c, const char *address)
+{
+	long long start = busy_now_ms();
+	long long took;
+
+	in_function_reset(address);
+	took = busy_now_ms() - start;
+	client_look(c);
+	return took;
+}
+
+static void in_unbind(const char *address)
+{
+	hsm_write_file(HSM_DRIVER "/unbind", address);
+}
+
+static void in_bind(const char *address)
+{
+	hsm_write_file(HSM_DRIVER "/bind", address);
+}
+
+static void in_nothing(const char *address)
+{
+	pause();
+}
+
+/* Runs one of them in a process; returns how long it lived after SIGKILL. */
+static long long kill_in(void (*what)(const char *address),
+			 const char *address)
+{
+	long long start;
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		what(address);
+		_exit(1);
+	}
+	usleep(KILL_MS * 1000);
+	if (pid < 0 || waitpid(pid, &status, WNOHANG))
+		return -1;
+	start = busy_now_ms();
+	kill(pid, SIGKILL);
+	if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status))
+		return -1;
+	return busy_now_ms() - start;
+}
+
+/*
+ * It was killed while it waited, and was gone at once: within @limit beyond what
+ * this machine now takes for a process that waits for nothing.
+ */
+#define EXPECT_KILLED(limit, what) do {					\
+	long long limit_ = (limit);					\
+	long long took_ = kill_in(what, self->address);			\
+	long long idle_ = 0;						\
+									\
+	for (int i_ = 0; took_ > limit_ && i_ < IDLE_KILLS; i_++) {	\
+		long long one_ = kill_in(in_nothing, self->address);	\
+									\
+		idle_ = one_ > idle_ ? one_ : idle_;			\
+	}								\
+	EXPECT_LE(0, took_);						\
+	EXPECT_GE(limit_ + 3 * idle_, took_) {				\
+		TH_LOG("%lld ms for one that does nothing", idle_);	\
+	}								\
+} while (0)
+
+TEST_F_TIMEOUT(killed, command, 60)
+{
+	ASSERT_LE(0, fault_arm(ONE_OF("cp", MS("delay", OBSTACLE))));
+	EXPECT_KILLED(KILLED_MS, in_command);
+	usleep(OBSTACLE_MS * 1000);
+	EXPECT_EQ(0, hsm_close_session(&self->client.s));
+}
+
+TEST_F_TIMEOUT(killed, reset, 60)
+{
+	struct client *c = &self->client;
+
+	ASSERT_LE(0, fault_arm(ONCE(MS("ignore-disable", OBSTACLE))));
+	EXPECT_KILLED(KILLED_MS, in_reset);
+	/* It goes on without who wanted it. */
+	EXPECT_TRUE(client_waits_for_reset(c, OBSTACLE_MS + SLACK_MS));
+	EXPECT_EQ(0, hsm_close_session(&c->s));
+}
+
+TEST_F_TIMEOUT(killed, close, 60)
+{
+	ASSERT_LE(0, fault_arm(OPCODE("cp", "1", MS("delay", OBSTACLE))));
+	EXPECT_KILLED(KILLED_MS, in_close);
+	usleep(OBSTACLE_MS * 1000);
+	EXPECT_EQ(0, hsm_close_session(&self->client.s));
+}
+
+TEST_F_TIMEOUT(killed, function_reset_that_does_not_stop, 60)
+{
+	struct client *c = &self->client;
+	/* What has to be done in any case. */
+	long long usual_ms = usual_function_reset(c, self->address);
+
+	ASSERT_LE(0, fault_arm(NEVER("ignore-disable")));
+	EXPECT_KILLED(KILLED_MS + 2 * usual_ms, in_function_reset);
+	/* The function was reset all the same, and works. */
+	EXPECT_TRUE(client_waits_for_reset(c, READY_MS + SLACK_MS));
+	EXPECT_EQ(0, hsm_close_session(&c->s));
+}
+
+TEST_F_TIMEOUT(killed, function_reset_that_does_not_start, 60)
+{
+	struct client *c = &self->client;
+	/* What has to be done in any case. */
+	long long usual_ms = usual_function_reset(c, self->address);
+
+	ASSERT_LE(0, fault_arm(ONCE(MS("ignore-enable", OBSTACLE))));
+	EXPECT_KILLED(KILLED_MS + 2 * usual_ms, in_function_reset);
+	EXPECT_TRUE(client_waits_for_reset(c, OBSTACLE_MS + SLACK_MS));
+	EXPECT_EQ(0, hsm_close_session(&c->s));
+}
+
+/* A reset is under way; what wants it ended does not wait for its end. */
+TEST_F_TIMEOUT(killed, function_reset_in_a_reset, 60)
+{
+	struct client *c = &self->client;
+	long long took;
+	pid_t pid;
+
+	ASSERT_LE(0, fault_arm(ONCE(MS("ignore-enable", "8000"))));
+	pid = fork();
+	if (!pid) {
+		in_reset(self->address);
+		_exit(0);
+	}
+	usleep(KILL_MS * 1000);
+	took = busy_now_ms();
+	in_function_reset(self->address);
+	took = busy_now_ms() - took;
+	EXPECT_GE(SLACK_MS, took);
+	EXPECT_TRUE(client_was_reset(c));
+	/* Who waited for the first one has the second. */
+	ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+	EXPECT_EQ(0, hsm_close_session(&c->s));
+}
+
+TEST_F_TIMEOUT(killed, unbind_that_does_not_flush, 60)
+{
+	/* What has to be done in any case. */
+	long long undo_ms = usual_unbind(self->address);
+
+	close(self->client.fd);
+	ASSERT_EQ(0, client_open(&self->client));
+	ASSERT_LE(0, fault_arm(OPCODE("cp", "1", MS("delay", OBSTACLE))));
+	EXPECT_KILLED(KILLED_MS + undo_ms, in_unbind);
+}
+
+TEST_F_TIMEOUT(killed, unbind_that_does_not_stop, 60)
+{
+	/* What has to be done in any case. */
+	long long undo_ms = usual_unbind(self->address);
+
+	close(self->client.fd);
+	ASSERT_LE(0, fault_arm(NEVER("ignore-disable")));
+	EXPECT_KILLED(KILLED_MS + undo_ms, in_unbind);
+}
+
+TEST_F_TIMEOUT(killed, bind_that_does_not_start, 60)
+{
+	/* What has to be done in any case. */
+	long long undo_ms = usual_unbind(self->address);
+
+	close(self->client.fd);
+	ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/unbind", self->address));
+	ASSERT_LE(0, fault_arm(NEVER("ignore-enable")));
+	EXPECT_KILLED(KILLED_MS + undo_ms, in_bind);
+}
+
+int main(int argc, char **argv)
+{
+	char path[128];
+
+	skip_without_device();
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset",
+		 hsm_pci_address());
+	if (access(path, W_OK) || access(HSM_DRIVER "/unbind", W_OK)) {
+		ksft_print_header();
+		ksft_exit_skip("%s: cannot be written to\n", path);
+	}
+	return test_harness_run(argc, argv);
+}
