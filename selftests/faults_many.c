@@ -285,16 +285,21 @@ TEST_F_TIMEOUT(many, stale_completions_and_ten_thousand_commands, 240)
 {
 	struct caller callers[WORKERS];
 	struct world_view view;
+	unsigned int lost = 0;
 	long id;
 
 	world_look(&self->world, 0, &view);
-	id = fault_arm("{\"class\":\"fp\",\"count\":8,\"what\":{\"stale\":{\"ms\":200}}}");
+	id = fault_arm("{\"class\":\"fp\",\"count\":8,\"what\":{\"stale\":{\"ms\":1000}}}");
 	ASSERT_LE(0, id);
 	ASSERT_EQ(WORKERS, start(callers, WORKERS, &view, OP_XTS_ENCRYPT));
 	for (int i = 0; i < WORKERS; i++) {
 		ASSERT_EQ(0, pthread_join(callers[i].thread, NULL));
-		EXPECT_EQ(V_AGAIN, callers[i].v.verdict);
+		lost += callers[i].v.verdict == V_AGAIN;
+		/* A driver that is slower than the device finds some in time. */
+		EXPECT_NE(0, MAY(callers[i].v.verdict) &
+			  (MAY(V_AGAIN) | MAY(V_GOOD)));
 	}
+	EXPECT_LT(0, lost);
 	EXPECT_EQ(WORKERS, fault_hits(id));
 	EXPECT_NO_COMPLAINT(works_again(&self->world));
 	world_look(&self->world, 0, &view);
