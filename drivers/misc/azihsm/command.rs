@@ -120,9 +120,9 @@ impl<'a, K: Kind, H: Host> Slot<'a, K, H> {
     pub(crate) fn uncollected(
         host: &'a H,
         queue: &'a Queue<K>,
-        past: Option<Instant<Monotonic>>,
+        now: Option<Instant<Monotonic>>,
     ) -> Option<Ended<'a, K, H>> {
-        Some(Self::found(host, queue, queue.take_uncollected(past)?))
+        Some(Self::found(host, queue, queue.take_uncollected(now)?))
     }
 
     /// Returns whom the queue belongs to.

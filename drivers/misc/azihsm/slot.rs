@@ -87,6 +87,8 @@ struct Entry<C, L, Q> {
     completed: bool,
     /// Tells the command of a ring from others that have the slot later.
     sequence: u32,
+    /// Of a ring's command that ended: whether its submitter was found to be late for it.
+    awaited: bool,
     /// What the memory of the slot holds.
     dirty: Dirty,
     /// Of the command at the device, or that ended.
@@ -207,6 +209,7 @@ impl<C: Copy + FromZeros, L, Q> Table<C, L, Q> {
                 generation: 0,
                 completed: false,
                 sequence: 0,
+                awaited: false,
                 dirty: Dirty::default(),
                 times: Times {
                     submitted: now,

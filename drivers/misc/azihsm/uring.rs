@@ -82,14 +82,6 @@ use crate::{
 
 pub(crate) use crate::kapi::uring::Issued;
 
-/// Returns the deadline whose commands' output need not be kept any longer.
-pub(crate) fn uncollected_before() -> Instant<Monotonic> {
-    Instant::now() - PATIENCE
-}
-
-/// Time after its deadline for which a command's output waits for the submitter.
-const PATIENCE: Delta = Delta::from_secs(2);
-
 /// A command that a ring issues.
 pub(crate) type Issue<'a> = uring::Issue<'a, Node>;
 
@@ -434,17 +426,17 @@ impl Controller<'_> {
     /// Gives back the slots of finished commands whose submitters do not come for the output: a
     /// task that does not enter the kernel must not keep others from the device.
     ///
-    /// Takes those whose deadline is before `past`, all without it.
-    pub(crate) fn reclaim_rings(&self, past: Option<Instant<Monotonic>>) {
+    /// Takes those whose submitters have had their time, all without `now`.
+    pub(crate) fn reclaim_rings(&self, now: Option<Instant<Monotonic>>) {
         let _rings = self.rings.lock();
         for queue in self.control.all() {
-            while let Some((slot, outcome, left)) = Slot::uncollected(self, queue, past) {
+            while let Some((slot, outcome, left)) = Slot::uncollected(self, queue, now) {
                 drop(slot);
                 control::reap(self, outcome, left);
             }
         }
         for queue in self.fast.all() {
-            while let Some((slot, outcome, left)) = Slot::uncollected(self, queue, past) {
+            while let Some((slot, outcome, left)) = Slot::uncollected(self, queue, now) {
                 drop(slot);
                 aes::reap(self, outcome, left);
             }

@@ -103,7 +103,7 @@ impl<K: Kind> Queue<K> {
     /// [`Table::take_uncollected`].
     ///
     /// [`Table::take_uncollected`]: crate::slot::Table::take_uncollected
-    pub(crate) fn take_uncollected(&self, past: Option<Instant<Monotonic>>) -> Option<FoundIn<K>> {
-        self.state.lock().table.take_uncollected(past)
+    pub(crate) fn take_uncollected(&self, now: Option<Instant<Monotonic>>) -> Option<FoundIn<K>> {
+        self.state.lock().table.take_uncollected(now)
     }
 }

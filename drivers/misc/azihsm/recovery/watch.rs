@@ -23,8 +23,7 @@ use crate::{
         CqeOf,
         Kind, //
     },
-    slot::Outcome,
-    uring, //
+    slot::Outcome, //
 };
 
 /// Time between two looks of the watchdog, in milliseconds.
@@ -38,7 +37,7 @@ pub(super) fn period() -> Jiffies {
 impl Controller<'_> {
     /// Looks after commands and controller, once in a while.
     pub(super) fn watch(&self) {
-        self.reclaim_rings(Some(uring::uncollected_before()));
+        self.reclaim_rings(Some(Instant::now()));
         match self.life.get() {
             State::Live => self.check(),
             State::Removed => return,

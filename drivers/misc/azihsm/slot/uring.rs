@@ -5,6 +5,7 @@
 use kernel::{
     prelude::*,
     time::{
+        Delta,
         Instant,
         Monotonic, //
     },
@@ -13,6 +14,7 @@ use kernel::{
 use zerocopy::FromZeros;
 
 use super::{
+    Entry,
     Found,
     Outcome,
     State,
@@ -24,6 +26,9 @@ use crate::{
     dma::Dirty,
     wire::Cid, //
 };
+
+/// Time for which the output of a command that ended late waits for the submitter.
+const PATIENCE: Delta = Delta::from_secs(2);
 
 impl<C: Copy + FromZeros, L, Q> Table<C, L, Q> {
     /// Notes that the command of an owned slot, which came from a ring, goes to the device.
@@ -44,6 +49,7 @@ impl<C: Copy + FromZeros, L, Q> Table<C, L, Q> {
             entry.times = times;
             entry.dirty = dirty;
             entry.sequence = sequence;
+            entry.awaited = false;
             entry.left = Some(left);
             entry.target = Some(target);
             self.in_flight += 1;
@@ -72,17 +78,40 @@ impl<C: Copy + FromZeros, L, Q> Table<C, L, Q> {
         Some((entry.dirty, f(entry.outcome(), left)))
     }
 
-    /// Takes a ring's command that ended, and whose submitter has not looked although its deadline
-    /// is before `past`, if that is given; its slot is owned by the caller then.
+    /// Takes a ring's command that ended, and whose submitter has not come for it in time; its slot
+    /// is owned by the caller then.
+    ///
+    /// A submitter has until the deadline, and [`PATIENCE`] from the first call after that which
+    /// finds the command ended: it may have ended late. Without `now` time is up.
     pub(crate) fn take_uncollected(
         &mut self,
-        past: Option<Instant<Monotonic>>,
+        now: Option<Instant<Monotonic>>,
     ) -> Option<Found<C, L>> {
-        let is_late = |times: &Times| past.is_none_or(|past| (times.deadline - past).is_negative());
-        let (index, entry) = self
-            .numbered()
-            .find(|(_, entry)| entry.state == State::RingDone && is_late(&entry.times))?;
-        entry.take(index)
+        for (index, entry) in self.numbered() {
+            if entry.state == State::RingDone && entry.time_is_up(now) {
+                return entry.take(index);
+            }
+        }
+        None
+    }
+}
+
+impl<C, L, Q> Entry<C, L, Q> {
+    /// Returns whether the submitter of a command that ended has had its time.
+    fn time_is_up(&mut self, now: Option<Instant<Monotonic>>) -> bool {
+        let Some(now) = now else {
+            return true;
+        };
+        let late = now - self.times.deadline;
+        if late.is_negative() {
+            false
+        } else if self.awaited {
+            !(late - PATIENCE).is_negative()
+        } else {
+            self.awaited = true;
+            self.times.deadline = now;
+            false
+        }
     }
 }
 
@@ -90,7 +119,6 @@ impl<C: Copy + FromZeros, L, Q> Table<C, L, Q> {
 mod tests {
     use super::*;
     use crate::slot::Notify;
-    use kernel::time::Delta;
 
     /// Times of a command that is overdue at once.
     fn now() -> Times {
@@ -165,7 +193,7 @@ mod tests {
         let first = now();
         let past = first.deadline;
         let later = Times {
-            deadline: past + Delta::from_secs(2),
+            deadline: past + Delta::from_millis(2500),
             ..first
         };
         t.submit_ring(a, first, Dirty::default(), 0, 1, ());
@@ -173,11 +201,14 @@ mod tests {
         t.submit_ring(c, first, Dirty::default(), 2, 3, ());
         t.finish(a, Outcome::Completed(7));
         t.finish(b, Outcome::Completed(8));
-        let limit = past + Delta::from_secs(1);
-        // The one that is late and finished; not the one at the device, nor the one in time.
-        assert!(t.take_uncollected(Some(past)).is_none());
-        assert!(t.take_uncollected(Some(limit)).map(found) == Some((a, Outcome::Completed(7), 1)));
-        assert!(t.take_uncollected(Some(limit)).is_none());
+        // It ended long after its deadline; still its submitter has the time to come.
+        let seen = past + Delta::from_secs(1);
+        let at = |ms| Some(seen + Delta::from_millis(ms));
+        assert!(t.take_uncollected(at(0)).is_none());
+        assert!(t.take_uncollected(at(1900)).is_none());
+        // Not the one at the device, nor the one that is awaited for a shorter time.
+        assert!(t.take_uncollected(at(2000)).map(found) == Some((a, Outcome::Completed(7), 1)));
+        assert!(t.take_uncollected(at(2000)).is_none());
         t.release(a);
         // Somebody else has the slot now.
         let a = t.acquire().ok_or(EINVAL)?;
