@@ -127,8 +127,7 @@ fn stand_back() {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-    use std::time::Duration;
+    use std::sync::{Barrier, Mutex};
 
     use anyhow::bail;
 
@@ -140,12 +139,29 @@ mod tests {
 
     impl Log {
         fn task<'a>(&'a self, name: &'a str, beside: Beside, usual: u64) -> Task<'a> {
+            self.doing(name, beside, usual, || ())
+        }
+
+        /// A task that does not end before `barrier` has met as many.
+        fn meeting<'a>(&'a self, name: &'a str, beside: Beside, barrier: &'a Barrier) -> Task<'a> {
+            self.doing(name, beside, 1, || {
+                barrier.wait();
+            })
+        }
+
+        fn doing<'a>(
+            &'a self,
+            name: &'a str,
+            beside: Beside,
+            usual: u64,
+            work: impl FnOnce() + Send + 'a,
+        ) -> Task<'a> {
             Task {
                 beside,
                 usual,
                 work: Box::new(move || {
                     self.0.lock().unwrap().push(format!("+{name}"));
-                    thread::sleep(Duration::from_millis(30));
+                    work();
                     self.0.lock().unwrap().push(format!("-{name}"));
                     Ok(Suite::new(name))
                 }),
@@ -188,8 +204,9 @@ mod tests {
     #[test]
     fn no_more_than_the_places_run_at_once() {
         let log = Log::default();
-        let names = ["a", "b", "c", "d", "e"];
-        let tasks = names.map(|name| log.task(name, Beside::Others, 1));
+        let two = Barrier::new(2);
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let tasks = names.map(|name| log.meeting(name, Beside::Others, &two));
         run(tasks.into(), 2, |_| {}).unwrap();
         assert_eq!(log.most(), 2);
     }
@@ -209,13 +226,13 @@ mod tests {
     #[test]
     fn what_stands_back_takes_no_place() {
         let log = Log::default();
+        let two = Barrier::new(2);
         let tasks = vec![
-            log.task("first", Beside::Anything, 0),
+            log.meeting("first", Beside::Anything, &two),
             log.task("second", Beside::Anything, 9),
-            log.task("a", Beside::Others, 1),
+            log.meeting("a", Beside::Others, &two),
         ];
         run(tasks, 1, |_| {}).unwrap();
-        assert_eq!(log.most(), 2);
         assert!(log.seen().find("-first") < log.seen().find("+second"));
     }
 
