@@ -306,6 +306,75 @@ TEST_F(uring_many, cancel_at_the_device)
 	free(job);
 }
 
+/* Interrupts of fast-path queues that the system has handled. */
+static unsigned long handled(void)
+{
+	FILE *f = fopen("/proc/interrupts", "r");
+	unsigned long sum = 0;
+	char line[1024];
+
+	while (f && fgets(line, sizeof(line), f)) {
+		char *at = strchr(line, ':'), *end;
+
+		if (!at || !strstr(line, "azihsm-fp"))
+			continue;
+		for (at++;; at = end) {
+			unsigned long count = strtoul(at, &end, 10);
+
+			if (end == at)
+				break;
+			sum += count;
+		}
+	}
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+/* Runs @count commands, @depth at a time; the interrupts that were handled, or -1. */
+static long interrupts_of(struct _test_data_uring_many *self, struct job *job,
+			  unsigned int depth, unsigned int count)
+{
+	unsigned long before = handled();
+	struct ring_done done;
+	unsigned int put = 0;
+
+	for (unsigned int i = 0; i < count; i++) {
+		for (; put < count && put < i + depth; put++)
+			ring_put_aes(&self->ring, &job->cmd, self->fd, NULL, put);
+		if (ring_wait(&self->ring, &done, PATIENCE) ||
+		    done.res != job->len)
+			return -1;
+	}
+	return handled() - before;
+}
+
+/* One command, one interrupt; many, and there are less. */
+TEST_F(uring_many, interrupts)
+{
+	enum { COUNT = 600, ROUNDS = 5 };
+	struct job *job = calloc(1, sizeof(*job));
+	struct azihsm_query query;
+	long few = COUNT;
+
+	ASSERT_EQ(0, hsm_query(self->fd, &query));
+	if (query.fp_queues_polled)
+		SKIP(return, "not all queues raise interrupts");
+	ASSERT_NE(NULL, job);
+	ASSERT_TRUE(prepare(job, &self->s, self->gcm.bulk_id, self->key, 0));
+	/* A ring that polls may come before the interrupt. */
+	if (!(variant->flags & IORING_SETUP_IOPOLL))
+		EXPECT_EQ(50, interrupts_of(self, job, 1, 50));
+	/* A machine that is busy with other things may be too slow for that. */
+	for (int round = 0; round < ROUNDS && few > COUNT / 2; round++) {
+		few = interrupts_of(self, job, 64, COUNT);
+		ASSERT_LE(0, few);
+		TH_LOG("%ld interrupts for %d commands", few, COUNT);
+	}
+	EXPECT_GE(COUNT / 2, few);
+	free(job);
+}
+
 struct ioctls {
 	pthread_t thread;
 	const struct hsm_session *s;
