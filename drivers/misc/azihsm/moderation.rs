@@ -52,9 +52,11 @@ use crate::{
     },
 };
 
-/// Fewest commands of rings at the device for which the interrupts of their queues are held back:
-/// twice as many as it runs of a fast-path queue at a time.
-const BUSY: u32 = 8;
+/// Fewest commands of rings that are left in a queue for which its interrupts are held back: one more
+/// than the device runs of a fast-path queue at a time.
+const BUSY: u32 = 5;
+/// Fewest in all queues whose interrupts are held back, for it to go on.
+const ENOUGH: u32 = 8;
 /// What a look is to find: fewer, and the next one is later; more, and it is sooner.
 const WANTED: core::ops::RangeInclusive<usize> = 4..=8;
 /// Shortest and longest time between looks, in microseconds.
@@ -117,7 +119,7 @@ impl Pace {
             _ => self.period_us,
         };
         self.period_us = period.clamp(*PERIOD_US.start(), *PERIOD_US.end());
-        if looked.rings < BUSY {
+        if looked.rings < ENOUGH {
             self.in_vain = 0;
             Verdict::Idle
         } else if self.in_vain >= IN_VAIN {
@@ -307,8 +309,8 @@ mod tests {
     #[test]
     fn it_ends_when_there_is_little_to_do() {
         let mut pace = Pace::new();
-        assert_eq!(pace.note(looked(4, BUSY)), Verdict::Again);
-        assert_eq!(pace.note(looked(4, BUSY - 1)), Verdict::Idle);
+        assert_eq!(pace.note(looked(4, ENOUGH)), Verdict::Again);
+        assert_eq!(pace.note(looked(4, ENOUGH - 1)), Verdict::Idle);
         assert_eq!(pace.note(looked(0, 0)), Verdict::Idle);
     }
 
