@@ -59,7 +59,7 @@ FIXTURE_TEARDOWN(uring_gone)
 	EXPECT_AT_REST();
 }
 
-TEST_F(uring_gone, ring_exit)
+TEST_F_TIMEOUT(uring_gone, ring_exit, 240)
 {
 	for (int round = 0; round < variant->rounds; round++) {
 		int fd = hsm_open();
@@ -73,7 +73,7 @@ TEST_F(uring_gone, ring_exit)
 	EXPECT_NO_COMPLAINT(flight_sessions_free());
 }
 
-TEST_F(uring_gone, file_closed)
+TEST_F_TIMEOUT(uring_gone, file_closed, 240)
 {
 	int fd = hsm_open();
 
@@ -87,7 +87,7 @@ TEST_F(uring_gone, file_closed)
 	EXPECT_NO_COMPLAINT(flight_sessions_free());
 }
 
-TEST_F(uring_gone, process_killed)
+TEST_F_TIMEOUT(uring_gone, process_killed, 240)
 {
 	for (int round = 0; round < variant->rounds; round++) {
 		int ready[2], status;
@@ -119,7 +119,7 @@ TEST_F(uring_gone, process_killed)
 	EXPECT_NO_COMPLAINT(flight_sessions_free());
 }
 
-TEST_F(uring_gone, reset)
+TEST_F_TIMEOUT(uring_gone, reset, 240)
 {
 	static const __u32 kinds[] = { AZIHSM_RESET_CTRL, AZIHSM_RESET_NSSR };
 	static const int allowed[] = { -EAGAIN, -EIO, 0 };
@@ -161,7 +161,7 @@ static bool wait_for_node(bool exists)
  * By another process; every second time by the submitter itself, who cannot take
  * what completes meanwhile.
  */
-TEST_F(uring_gone, unbind)
+TEST_F_TIMEOUT(uring_gone, unbind, 240)
 {
 	static const int allowed[] = { -ENODEV, -EAGAIN, 0 };
 	int fd, status;

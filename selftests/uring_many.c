@@ -115,7 +115,7 @@ static const char *check(struct job *job, int res)
 	return why[0] ? why : NULL;
 }
 
-TEST_F(uring_many, depths)
+TEST_F_TIMEOUT(uring_many, depths, 120)
 {
 	struct job *jobs = calloc(DEPTH_MAX, sizeof(*jobs));
 	struct ring_done done;
@@ -147,7 +147,7 @@ TEST_F(uring_many, depths)
  * Cancelled or not, each command has one end: what is at the device completes,
  * what waits for a slot is cancelled.
  */
-TEST_F(uring_many, cancel)
+TEST_F_TIMEOUT(uring_many, cancel, 120)
 {
 	struct job *jobs = calloc(DEPTH_MAX, sizeof(*jobs));
 	unsigned int ok = 0, cancelled = 0, put = DEPTH_MAX - 1;
@@ -194,10 +194,44 @@ TEST_F(uring_many, cancel)
 }
 
 /*
+ * A ring that waits for more completions than there are slots is woken up to give
+ * some of them back.
+ */
+TEST_F_TIMEOUT(uring_many, wait_for_all, 120)
+{
+	struct __kernel_timespec limit = { .tv_sec = PATIENCE };
+	struct job *jobs = calloc(DEPTH_MAX, sizeof(*jobs));
+	struct io_uring_cqe *cqe;
+	struct ring_done done;
+	int ret;
+
+	if (variant->flags & IORING_SETUP_CQE_MIXED)
+		SKIP(return, "an end is not one entry");
+	ASSERT_NE(NULL, jobs);
+	for (unsigned int i = 0; i < DEPTH_MAX; i++) {
+		ASSERT_TRUE(prepare(&jobs[i], &self->s, self->gcm.bulk_id,
+				    self->key, i));
+		ring_put_aes(&self->ring, &jobs[i].cmd, self->fd,
+			     &jobs[i].result, i);
+	}
+	do
+		ret = io_uring_submit_and_wait_timeout(&self->ring, &cqe,
+						       DEPTH_MAX, &limit, NULL);
+	while (ret == -EINTR);
+	ASSERT_LE(0, ret);
+	for (unsigned int i = 0; i < DEPTH_MAX; i++) {
+		ASSERT_EQ(0, ring_wait(&self->ring, &done, PATIENCE));
+		ASSERT_GT(DEPTH_MAX, done.data);
+		EXPECT_NO_COMPLAINT(check(&jobs[done.data], done.res));
+	}
+	free(jobs);
+}
+
+/*
  * A device that takes its time: what waits for a slot is cancelled before the
  * first command is done, and never gets to the device. What is there stays.
  */
-TEST_F(uring_many, cancel_those_who_wait)
+TEST_F_TIMEOUT(uring_many, cancel_those_who_wait, 120)
 {
 	struct job *jobs = calloc(DEPTH_MAX, sizeof(*jobs));
 	unsigned int ok = 0, cancelled = 0, put = DEPTH_MAX - 1, slots;
@@ -246,8 +280,8 @@ TEST_F(uring_many, cancel_those_who_wait)
 			continue;
 		}
 		EXPECT_NO_COMPLAINT(check(&jobs[done.data], done.res));
-		ok++;
-		EXPECT_TRUE(fault_clear());
+		if (!ok++)
+			EXPECT_TRUE(fault_clear());
 	}
 	EXPECT_TRUE(told);
 	/* Those that have a slot are at the device, or just on their way. */
@@ -350,7 +384,7 @@ static long interrupts_of(struct _test_data_uring_many *self, struct job *job,
 }
 
 /* One command, one interrupt; many, and there are less. */
-TEST_F(uring_many, interrupts)
+TEST_F_TIMEOUT(uring_many, interrupts, 120)
 {
 	enum { COUNT = 600, ROUNDS = 5 };
 	struct job *job = calloc(1, sizeof(*job));
@@ -403,7 +437,7 @@ static void *run_ioctls(void *arg)
 }
 
 /* Both doors of one file, at the same time. */
-TEST_F(uring_many, beside_ioctls)
+TEST_F_TIMEOUT(uring_many, beside_ioctls, 120)
 {
 	enum { THREADS = 4, DEPTH = 64, COMMANDS = 600 };
 	struct job *jobs = calloc(DEPTH, sizeof(*jobs));

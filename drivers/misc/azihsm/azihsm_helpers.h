@@ -78,7 +78,7 @@ int azihsm_uring_cmd_import_fixed(struct io_uring_cmd *cmd, u64 ubuf,
 				  unsigned long len, bool write,
 				  struct iov_iter *iter,
 				  unsigned int issue_flags);
-void azihsm_uring_cmd_complete_in_task(struct io_uring_cmd *cmd);
+void azihsm_uring_cmd_complete_in_task(struct io_uring_cmd *cmd, bool lazy);
 
 /* Defined in kapi/uring.rs. */
 void azihsm_uring_cmd_run(struct io_uring_cmd *cmd, unsigned int issue_flags,

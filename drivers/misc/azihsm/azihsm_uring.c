@@ -69,9 +69,12 @@ static void azihsm_uring_tw(struct io_tw_req tw_req, io_tw_token_t tw)
 			     IO_URING_CMD_TASK_WORK_ISSUE_FLAGS, tw.cancel);
 }
 
-void azihsm_uring_cmd_complete_in_task(struct io_uring_cmd *cmd)
+void azihsm_uring_cmd_complete_in_task(struct io_uring_cmd *cmd, bool lazy)
 {
-	io_uring_cmd_do_in_task_lazy(cmd, azihsm_uring_tw);
+	if (lazy)
+		io_uring_cmd_do_in_task_lazy(cmd, azihsm_uring_tw);
+	else
+		io_uring_cmd_complete_in_task(cmd, azihsm_uring_tw);
 }
 
 bool azihsm_plug_is_open(void)

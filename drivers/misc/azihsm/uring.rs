@@ -238,7 +238,7 @@ pub(crate) fn submit<K: Kind>(
         let sent = slot.submit_ring(sqe, ring.timeout, left, target, batch);
         if let Err(mut target) = sent {
             target.update(|ticket| ticket.lost = true);
-            target.complete();
+            target.complete_now();
         }
     });
     // If the batch cannot be joined, the device is told now; it is told in any case.

@@ -24,6 +24,7 @@
 
 use core::{
     marker::PhantomData,
+    mem::ManuallyDrop,
     ptr::NonNull, //
 };
 
@@ -83,7 +84,10 @@ mod ffi {
             iter: *mut bindings::iov_iter,
             issue_flags: c_uint,
         ) -> c_int;
-        pub(super) fn azihsm_uring_cmd_complete_in_task(cmd: *mut bindings::io_uring_cmd);
+        pub(super) fn azihsm_uring_cmd_complete_in_task(
+            cmd: *mut bindings::io_uring_cmd,
+            lazy: bool,
+        );
     }
 }
 
@@ -425,9 +429,25 @@ impl Issued {
 impl<P: Finish> Queued<P> {
     /// Has the command finished by the task that submitted it, or that looks for the completion.
     /// Callable in any context.
+    ///
+    /// A task that waits for some completions at a time may be left asleep until there are so many:
+    /// nothing that those depend on may wait for this one to be finished. See
+    /// [`complete_now`](Self::complete_now).
     pub(crate) fn complete(self) {
+        self.hand_over(true);
+    }
+
+    /// Does what [`complete`](Self::complete) does and wakes the task up.
+    pub(crate) fn complete_now(self) {
         // What dropping does.
         drop(self);
+    }
+
+    fn hand_over(self, lazy: bool) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: By the type invariant nobody else has the command, and as `this` is not dropped
+        // we give it away once.
+        unsafe { hand_over::<P>(this.cmd, lazy) };
     }
 
     /// Changes what [`Finish::finish`] will get.
@@ -441,22 +461,32 @@ impl<P: Finish> Queued<P> {
 
 impl<P: Finish> Drop for Queued<P> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the command is valid.
-        let pdu = unsafe { ffi::azihsm_uring_cmd_pdu(self.cmd.as_ptr()) };
-        // SAFETY: By the type invariant it holds a `Pdu<P>`. Who looks for the completion reads
-        // `is_iopoll` and `ready` at the same time, and no more before `ready` is set.
-        let (is_iopoll, ready) = unsafe {
-            let pdu = pdu.cast::<Pdu<P>>();
-            ((*pdu).is_iopoll, &(*pdu).ready)
-        };
-        if is_iopoll {
-            // ORDERING: Pairs with the `Acquire` in `finish_polled`, which has the command then.
-            ready.store(true, Release);
-        } else {
-            // SAFETY: By the type invariant nobody else has the command, and now we have not
-            // either. `azihsm_uring_cmd_run` is called for it once.
-            unsafe { ffi::azihsm_uring_cmd_complete_in_task(self.cmd.as_ptr()) };
-        }
+        // SAFETY: By the type invariant nobody else has the command, and now we have not either.
+        unsafe { hand_over::<P>(self.cmd, false) };
+    }
+}
+
+/// Gives a command to who finishes it.
+///
+/// # Safety
+///
+/// `cmd` must be a command under way for a file of kind `P::File`, whose `pdu` holds a `Pdu<P>`, and
+/// that nobody else has; nor has the caller from here on.
+unsafe fn hand_over<P: Finish>(cmd: NonNull<bindings::io_uring_cmd>, lazy: bool) {
+    // SAFETY: By the safety requirements the command is valid.
+    let pdu = unsafe { ffi::azihsm_uring_cmd_pdu(cmd.as_ptr()) };
+    // SAFETY: By the safety requirements it holds a `Pdu<P>`. Who looks for the completion reads
+    // `is_iopoll` and `ready` at the same time, and no more before `ready` is set.
+    let (is_iopoll, ready) = unsafe {
+        let pdu = pdu.cast::<Pdu<P>>();
+        ((*pdu).is_iopoll, &(*pdu).ready)
+    };
+    if is_iopoll {
+        // ORDERING: Pairs with the `Acquire` in `finish_polled`, which has the command then.
+        ready.store(true, Release);
+    } else {
+        // SAFETY: By the safety requirements. `azihsm_uring_cmd_run` is called for it once.
+        unsafe { ffi::azihsm_uring_cmd_complete_in_task(cmd.as_ptr(), lazy) };
     }
 }
 

@@ -125,6 +125,9 @@ impl<K: Kind> Queue<K> {
                 state.counters.note_completed(time, cqe.failed());
                 match notify {
                     Notify::Waiter(cid) => ended.insert(cid),
+                    // Who waits for a slot may be of a ring that waits for more completions than
+                    // there are slots: it has to give some back first.
+                    Notify::Ring(target) if state.table.available() == 0 => target.complete_now(),
                     Notify::Ring(target) => target.complete(),
                     Notify::Reaper => reap = true,
                 }

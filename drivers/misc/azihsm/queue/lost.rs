@@ -41,7 +41,7 @@ impl<K: Kind> Queue<K> {
                 counters.note_aborted(!(now - times.deadline).is_negative());
                 match notify {
                     Notify::Waiter(cid) => lost.callers.insert(cid),
-                    Notify::Ring(target) => target.complete(),
+                    Notify::Ring(target) => target.complete_now(),
                     Notify::Reaper => reap = true,
                 }
             });
