@@ -48,6 +48,7 @@ use crate::{
     control::Control,
     files::Files,
     kapi::{
+        self,
         random,
         work, //
     },
@@ -401,11 +402,15 @@ impl<'bound> Controller<'bound> {
     }
 
     /// Starts the controller with its admin queue.
+    ///
+    /// Lets the device at memory only when it is known to be stopped: one that did not stop when it
+    /// was cut off may still be about to write to memory that has another owner by now.
     fn enable(&self) -> Result {
         let registers = &self.registers;
         if self.status()?.rdy() || registers.read(CC).en() {
             self.disable()?;
         }
+        kapi::pci::set_master(self.pdev);
         self.admin.prepare(false)?;
         registers.write_reg(AQA::with_size(self.admin.size()));
         registers.try_write_reg(ASQ::from_raw(self.admin.sq_address()))?;

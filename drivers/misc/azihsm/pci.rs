@@ -91,7 +91,6 @@ impl pci::Driver for Driver {
                     unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<64>())? };
                     // SAFETY: As above. The length of a descriptor has 32 bits.
                     unsafe { pdev.dma_set_max_seg_size(u32::MAX) };
-                    pdev.set_master();
                     let registers = pdev.iomap_region_sized(0, c"azihsm")?;
                     let doorbells = pdev.iomap_region_sized(2, c"azihsm")?;
                     Controller::new(pdev, registers, doorbells)

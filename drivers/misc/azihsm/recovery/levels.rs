@@ -183,8 +183,6 @@ impl Controller<'_> {
     /// Resets the controller: stops it, and brings it up again.
     pub(super) fn reset(&self, kind: ResetKind) -> Result {
         self.quiesce(kind)?;
-        // It may have been cut off by an attempt that failed; it is stopped now.
-        kapi::pci::set_master(self.pdev);
         if self.restore_lost() {
             self.recovery.wanted.lock().history.forget();
         }
