@@ -32,38 +32,14 @@ FIXTURE_SETUP(killed)
 	snprintf(self->address, sizeof(self->address), "%s", hsm_pci_address());
 }
 
-/* Binds the driver unless it is bound. */
-static bool bound(const char *address)
-{
-	hsm_write_file(HSM_DRIVER "/bind", address);
-	for (int i = 0; i < 500; i++) {
-		hsm_rescan();
-		if (hsm_name() && !access(hsm_path(), R_OK | W_OK))
-			return true;
-		usleep(10000);
-	}
-	return false;
-}
-
 FIXTURE_TEARDOWN(killed)
 {
 	if (!emulator_present())
 		return;
 	client_close(&self->client);
-	EXPECT_TRUE(bound(self->address));
+	hsm_write_file(HSM_DRIVER "/bind", self->address);
+	EXPECT_TRUE(hsm_wait_for_node(true));
 	EXPECT_NO_COMPLAINT(device_at_rest());
-}
-
-/* Unbinds and binds with nothing in the way: how long the former takes. */
-static long long usual_unbind(const char *address)
-{
-	long long start = busy_now_ms();
-	long long took;
-
-	hsm_write_file(HSM_DRIVER "/unbind", address);
-	took = busy_now_ms() - start;
-	bound(address);
-	return took;
 }
 
 /* What a child process does that is to be killed. */
@@ -247,7 +223,7 @@ TEST_F_TIMEOUT(killed, function_reset_in_a_reset, 60)
 TEST_F_TIMEOUT(killed, unbind_that_does_not_flush, 60)
 {
 	/* What has to be done in any case. */
-	long long undo_ms = usual_unbind(self->address);
+	long long undo_ms = hsm_usual_unbind(self->address);
 
 	close(self->client.fd);
 	ASSERT_EQ(0, client_open(&self->client));
@@ -258,7 +234,7 @@ TEST_F_TIMEOUT(killed, unbind_that_does_not_flush, 60)
 TEST_F_TIMEOUT(killed, unbind_that_does_not_stop, 60)
 {
 	/* What has to be done in any case. */
-	long long undo_ms = usual_unbind(self->address);
+	long long undo_ms = hsm_usual_unbind(self->address);
 
 	close(self->client.fd);
 	ASSERT_LE(0, fault_arm(NEVER("ignore-disable")));
@@ -268,7 +244,7 @@ TEST_F_TIMEOUT(killed, unbind_that_does_not_stop, 60)
 TEST_F_TIMEOUT(killed, bind_that_does_not_start, 60)
 {
 	/* What has to be done in any case. */
-	long long undo_ms = usual_unbind(self->address);
+	long long undo_ms = hsm_usual_unbind(self->address);
 
 	close(self->client.fd);
 	ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/unbind", self->address));

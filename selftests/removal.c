@@ -98,17 +98,6 @@ static int unload_soon(void)
 	return ret;
 }
 
-static bool wait_for_node(bool there)
-{
-	for (int ms = 0; ms < WAIT_MS; ms += 10) {
-		hsm_rescan();
-		if (there == (hsm_name() && !access(hsm_path(), R_OK)))
-			return true;
-		usleep(10000);
-	}
-	return false;
-}
-
 FIXTURE_SETUP(removal)
 {
 	self->fd = hsm_open();
@@ -136,7 +125,7 @@ FIXTURE_TEARDOWN(removal)
 	if (access(MODULE, F_OK))
 		EXPECT_EQ(0, load(self->parameters));
 	hsm_write_file(HSM_DRIVER "/bind", self->address);
-	ASSERT_TRUE(wait_for_node(true));
+	ASSERT_TRUE(hsm_wait_for_node(true));
 	self->fd = hsm_open();
 	EXPECT_EQ(0, hsm_get_device_info(self->fd, &info));
 	EXPECT_AT_REST();
@@ -260,10 +249,10 @@ TEST_F_TIMEOUT(removal, slot_power, 120)
 	for (int i = 0; i < 3; i++) {
 		ASSERT_TRUE(busy_progress(&self->busy, 20));
 		ASSERT_EQ(0, hsm_write_file(path, "0"));
-		EXPECT_TRUE(wait_for_node(false));
+		EXPECT_TRUE(hsm_wait_for_node(false));
 		EXPECT_EQ(-ENODEV, hsm_get_device_info(self->fd, &info));
 		ASSERT_EQ(0, hsm_write_file(path, "1"));
-		ASSERT_TRUE(wait_for_node(true));
+		ASSERT_TRUE(hsm_wait_for_node(true));
 	}
 	ASSERT_TRUE(busy_progress(&self->busy, 20));
 	EXPECT_NO_COMPLAINT(busy_stop(&self->busy));

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "hsm.h"
@@ -86,6 +87,30 @@ const char *hsm_name(void)
 	if (!node_name[0])
 		hsm_rescan();
 	return node_name[0] ? node_name : NULL;
+}
+
+bool hsm_wait_for_node(bool there)
+{
+	for (int ms = 0; ms < 20000; ms += 10) {
+		hsm_rescan();
+		if (there == (hsm_name() && !access(hsm_path(), R_OK | W_OK)))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+long long hsm_usual_unbind(const char *address)
+{
+	struct timespec start, end;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	hsm_write_file(HSM_DRIVER "/unbind", address);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	hsm_write_file(HSM_DRIVER "/bind", address);
+	hsm_wait_for_node(true);
+	return (end.tv_sec - start.tv_sec) * 1000LL +
+	       (end.tv_nsec - start.tv_nsec) / 1000000;
 }
 
 const char *hsm_path(void)

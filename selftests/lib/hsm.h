@@ -29,6 +29,13 @@ const char *hsm_path(void);
 const char *hsm_pci_address(void);
 /* Looks for the node again; for use after the device was unbound or bound. */
 void hsm_rescan(void);
+/* Waits up to 20 s until there is a node that can be opened, or none. */
+bool hsm_wait_for_node(bool there);
+/*
+ * Unbinds the driver and binds it again, with nothing in the way. Returns how
+ * many milliseconds the former took: seconds, in a kernel that checks itself.
+ */
+long long hsm_usual_unbind(const char *address);
 
 /* Opens the node: a file descriptor or a negative errno. */
 int hsm_open(void);
