@@ -178,7 +178,7 @@ TEST_F_TIMEOUT(killed, function_reset_that_does_not_stop, 60)
 	long long usual_ms = usual_function_reset(c, self->address);
 
 	ASSERT_LE(0, fault_arm(NEVER("ignore-disable")));
-	EXPECT_KILLED(KILLED_MS + 2 * usual_ms, in_function_reset);
+	EXPECT_KILLED(KILLED_MS + 3 * usual_ms, in_function_reset);
 	/* The function was reset all the same, and works. */
 	EXPECT_TRUE(client_waits_for_reset(c, READY_MS + SLACK_MS));
 	EXPECT_EQ(0, hsm_close_session(&c->s));
@@ -191,7 +191,7 @@ TEST_F_TIMEOUT(killed, function_reset_that_does_not_start, 60)
 	long long usual_ms = usual_function_reset(c, self->address);
 
 	ASSERT_LE(0, fault_arm(ONCE(MS("ignore-enable", OBSTACLE))));
-	EXPECT_KILLED(KILLED_MS + 2 * usual_ms, in_function_reset);
+	EXPECT_KILLED(KILLED_MS + 3 * usual_ms, in_function_reset);
 	EXPECT_TRUE(client_waits_for_reset(c, OBSTACLE_MS + SLACK_MS));
 	EXPECT_EQ(0, hsm_close_session(&c->s));
 }
@@ -228,7 +228,7 @@ TEST_F_TIMEOUT(killed, unbind_that_does_not_flush, 60)
 	close(self->client.fd);
 	ASSERT_EQ(0, client_open(&self->client));
 	ASSERT_LE(0, fault_arm(OPCODE("cp", "1", MS("delay", OBSTACLE))));
-	EXPECT_KILLED(KILLED_MS + undo_ms, in_unbind);
+	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_unbind);
 }
 
 TEST_F_TIMEOUT(killed, unbind_that_does_not_stop, 60)
@@ -238,7 +238,7 @@ TEST_F_TIMEOUT(killed, unbind_that_does_not_stop, 60)
 
 	close(self->client.fd);
 	ASSERT_LE(0, fault_arm(NEVER("ignore-disable")));
-	EXPECT_KILLED(KILLED_MS + undo_ms, in_unbind);
+	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_unbind);
 }
 
 TEST_F_TIMEOUT(killed, bind_that_does_not_start, 60)
@@ -249,7 +249,7 @@ TEST_F_TIMEOUT(killed, bind_that_does_not_start, 60)
 	close(self->client.fd);
 	ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/unbind", self->address));
 	ASSERT_LE(0, fault_arm(NEVER("ignore-enable")));
-	EXPECT_KILLED(KILLED_MS + undo_ms, in_bind);
+	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_bind);
 }
 
 int main(int argc, char **argv)
