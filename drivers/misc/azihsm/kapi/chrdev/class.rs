@@ -9,7 +9,19 @@ use kernel::{
         to_result, //
     },
     prelude::*,
-    sync::SetOnce,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        SetOnce, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
     types::Opaque, //
 };
 
@@ -57,6 +69,8 @@ pub(crate) struct Class {
     minors: u32,
     ids: Opaque<bindings::ida>,
     registered: SetOnce<Registered>,
+    /// Nodes whose memory is not free yet.
+    nodes: Atomic<u32>,
 }
 
 // SAFETY: A `struct ida` may be used concurrently once initialised, and is initialised only by
@@ -76,6 +90,7 @@ impl Class {
             minors,
             ids: Opaque::uninit(),
             registered: SetOnce::new(),
+            nodes: Atomic::new(0),
         }
     }
 
@@ -120,6 +135,28 @@ impl Class {
         Ok(self.registered.as_ref().ok_or(ENODEV)?.class)
     }
 
+    /// Notes that there is one more node of the class.
+    pub(super) fn node_made(&self) {
+        self.nodes.fetch_add(1, Relaxed);
+    }
+
+    /// Notes that the memory of a node is free; the last thing that its release function does.
+    pub(super) fn node_freed(&self) {
+        self.nodes.fetch_sub(1, Release);
+    }
+
+    /// Waits until all nodes are freed: their release function is part of the module, which is about
+    /// to go.
+    ///
+    /// No file is open any more, since files hold the module. What may hold a node is in the kernel,
+    /// and for a moment only, or for seconds with `CONFIG_DEBUG_KOBJECT_RELEASE`, which exists to
+    /// show who does not wait here.
+    fn wait_for_nodes(&self) {
+        while self.nodes.load(Acquire) != 0 {
+            fsleep(Delta::from_millis(10));
+        }
+    }
+
     /// Returns what the names of the devices begin with.
     pub(super) fn prefix(&self) -> &'static CStr {
         self.prefix
@@ -134,6 +171,7 @@ pub(crate) struct ClassGuard {
 
 impl Drop for ClassGuard {
     fn drop(&mut self) {
+        self.class.wait_for_nodes();
         // SAFETY: Registered by `Class::register`, and by its safety requirements nobody uses the
         // class any more.
         unsafe { bindings::class_destroy(self.registered.class) };

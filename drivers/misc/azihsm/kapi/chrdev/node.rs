@@ -79,6 +79,7 @@ struct Node<T: CharDevice> {
     live: Atomic<bool>,
     /// The lifetime is not the real one, which cannot be named here.
     data: NonNull<T::Data<'static>>,
+    class: &'static Class,
 }
 
 // SAFETY: A node is not tied to a task, and `data` may be shared between tasks.
@@ -136,8 +137,10 @@ impl<T: CharDevice> Node<T> {
         // SAFETY: `Registration::new` made the node as a box and gave it to the reference count,
         // which has come to its end.
         let node = unsafe { KBox::from_raw(node) };
+        let class = node.class;
         // A node is never moved out of its box, so that it counts as pinned.
         drop(Pin::from(node));
+        class.node_freed();
     }
 }
 
@@ -413,9 +416,11 @@ impl<'a, T: CharDevice> Registration<'a, T> {
                 srcu <- new_srcu!(),
                 live: Atomic::new(true),
                 data: NonNull::from(data).cast(),
+                class,
             }? Error),
             GFP_KERNEL,
         )?;
+        class.node_made();
         // SAFETY: The node is not moved: from here on it is the reference count's, which frees it in
         // place.
         let node = KBox::leak(unsafe { Pin::into_inner_unchecked(node) });
