@@ -5,15 +5,8 @@
 # than the tests take them for, every result is wrong.
 
 here=$(dirname "$(readlink -f "$0")")
-helpers=$here/ktap_helpers.sh
-[ -f "$helpers" ] || helpers=$here/../../kselftest/ktap_helpers.sh
-[ -f "$helpers" ] || helpers=$KSRC/tools/testing/selftests/kselftest/ktap_helpers.sh
-if [ ! -f "$helpers" ]; then
-	echo "ktap_helpers.sh not found: run \"make install\", or set KSRC" >&2
-	exit 1
-fi
 # shellcheck source=/dev/null
-. "$helpers"
+. "$here/common.sh"
 
 request=/tmp/request
 

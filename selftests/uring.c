@@ -69,10 +69,8 @@ FIXTURE_SETUP(uring)
 	ASSERT_EQ(0, hsm_open_session(self->fd, &self->s));
 	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_GCM, "gcm",
 				      HSM_KEY_CIPHER, &self->gcm));
-	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_XTS, "data",
-				      HSM_KEY_CIPHER, &self->xts1));
-	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_XTS, "tweak",
-				      HSM_KEY_CIPHER, &self->xts2));
+	ASSERT_EQ(0, hsm_generate_xts_keys(&self->s, &self->xts1,
+					   &self->xts2));
 	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_AES256, "cbc",
 				      HSM_KEY_CIPHER, &self->cbc));
 	hsm_test_key("gcm", self->gcm_bytes);
@@ -569,74 +567,6 @@ TEST_F(uring, inherited)
 	}
 	ASSERT_EQ(child, waitpid(child, &status, 0));
 	EXPECT_EQ(0, status);
-}
-
-FIXTURE(uring_small) {
-	int fd;
-	struct io_uring ring;
-};
-
-FIXTURE_VARIANT(uring_small) {
-	unsigned int flags;
-};
-
-FIXTURE_VARIANT_ADD(uring_small, all) {
-	.flags = 0,
-};
-
-FIXTURE_VARIANT_ADD(uring_small, mixed) {
-	.flags = IORING_SETUP_SQE_MIXED | IORING_SETUP_CQE_MIXED,
-};
-
-FIXTURE_SETUP(uring_small)
-{
-	self->fd = hsm_open();
-	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, io_uring_queue_init(4, &self->ring, variant->flags));
-}
-
-FIXTURE_TEARDOWN(uring_small)
-{
-	io_uring_queue_exit(&self->ring);
-	close(self->fd);
-}
-
-/* Entries of 64 bytes have no room for a command. */
-TEST_F(uring_small, refused)
-{
-	static const __u32 ops[] = {
-		AZIHSM_URING_CP, AZIHSM_URING_GCM, AZIHSM_URING_XTS,
-	};
-	struct io_uring_sqe *sqe;
-	struct ring_done done;
-
-	for (unsigned int i = 0; i < ARRAY_SIZE(ops); i++) {
-		sqe = ring_put_other(&self->ring);
-		sqe->opcode = IORING_OP_URING_CMD;
-		sqe->fd = self->fd;
-		sqe->cmd_op = ops[i];
-		sqe->user_data = i;
-		ASSERT_EQ(0, ring_wait(&self->ring, &done, PATIENCE));
-		EXPECT_EQ(i, done.data);
-		EXPECT_EQ(-EINVAL, done.res);
-	}
-}
-
-/* A large operation needs a ring that has large entries. */
-TEST_F(uring_small, large_operation)
-{
-	struct io_uring_sqe *sqe = ring_put_other(&self->ring);
-	struct ring_done done;
-
-	sqe->opcode = RING_OP_URING_CMD128;
-	sqe->fd = self->fd;
-	sqe->cmd_op = 0;
-	/* The other half, if it is one. */
-	if (variant->flags & IORING_SETUP_SQE_MIXED)
-		ring_put_other(&self->ring);
-	ASSERT_EQ(0, ring_wait(&self->ring, &done, PATIENCE));
-	EXPECT_EQ(variant->flags & IORING_SETUP_SQE_MIXED ? -ENOTTY : -EINVAL,
-		  done.res);
 }
 
 int main(int argc, char **argv)

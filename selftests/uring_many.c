@@ -115,6 +115,20 @@ static const char *check(struct job *job, int res)
 	return why[0] ? why : NULL;
 }
 
+/* Prepares commands and puts them into the ring, but does not submit them. */
+static bool put_jobs(FIXTURE_DATA(uring_many) * self, struct job *jobs,
+		     unsigned int count, unsigned int seed)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		if (!prepare(&jobs[i], &self->s, self->gcm.bulk_id, self->key,
+			     seed + i))
+			return false;
+		ring_put_aes(&self->ring, &jobs[i].cmd, self->fd,
+			     &jobs[i].result, i);
+	}
+	return true;
+}
+
 TEST_F_TIMEOUT(uring_many, depths, 120)
 {
 	struct job *jobs = calloc(DEPTH_MAX, sizeof(*jobs));
@@ -122,13 +136,7 @@ TEST_F_TIMEOUT(uring_many, depths, 120)
 
 	ASSERT_NE(NULL, jobs);
 	for (unsigned int depth = 1; depth <= DEPTH_MAX; depth *= 2) {
-		for (unsigned int i = 0; i < depth; i++) {
-			ASSERT_TRUE(prepare(&jobs[i], &self->s,
-					    self->gcm.bulk_id, self->key,
-					    depth + i));
-			ring_put_aes(&self->ring, &jobs[i].cmd, self->fd,
-				     &jobs[i].result, i);
-		}
+		ASSERT_TRUE(put_jobs(self, jobs, depth, depth));
 		for (unsigned int i = 0; i < depth; i++) {
 			ASSERT_EQ(0, ring_wait(&self->ring, &done, PATIENCE)) {
 				TH_LOG("depth %u, after %u", depth, i);
@@ -158,12 +166,7 @@ TEST_F_TIMEOUT(uring_many, cancel, 120)
 	if (variant->flags & IORING_SETUP_IOPOLL)
 		SKIP(return, "a ring that polls takes no cancellation");
 	ASSERT_NE(NULL, jobs);
-	for (unsigned int i = 0; i < put; i++) {
-		ASSERT_TRUE(prepare(&jobs[i], &self->s, self->gcm.bulk_id,
-				    self->key, i));
-		ring_put_aes(&self->ring, &jobs[i].cmd, self->fd,
-			     &jobs[i].result, i);
-	}
+	ASSERT_TRUE(put_jobs(self, jobs, put, 0));
 	sqe = ring_put_other(&self->ring);
 	io_uring_prep_cancel_fd(sqe, self->fd, IORING_ASYNC_CANCEL_ALL);
 	sqe->user_data = put;
@@ -208,12 +211,7 @@ TEST_F_TIMEOUT(uring_many, wait_for_all, 120)
 	if (variant->flags & IORING_SETUP_CQE_MIXED)
 		SKIP(return, "an end is not one entry");
 	ASSERT_NE(NULL, jobs);
-	for (unsigned int i = 0; i < DEPTH_MAX; i++) {
-		ASSERT_TRUE(prepare(&jobs[i], &self->s, self->gcm.bulk_id,
-				    self->key, i));
-		ring_put_aes(&self->ring, &jobs[i].cmd, self->fd,
-			     &jobs[i].result, i);
-	}
+	ASSERT_TRUE(put_jobs(self, jobs, DEPTH_MAX, 0));
 	do
 		ret = io_uring_submit_and_wait_timeout(&self->ring, &cqe,
 						       DEPTH_MAX, &limit, NULL);
@@ -251,12 +249,7 @@ TEST_F_TIMEOUT(uring_many, cancel_those_who_wait, 120)
 	ASSERT_NE(NULL, jobs);
 	ASSERT_TRUE(fault_clear());
 	ASSERT_LE(0, fault_arm("{\"class\":\"fp\",\"what\":{\"delay\":{\"ms\":1500}}}"));
-	for (unsigned int i = 0; i < put; i++) {
-		ASSERT_TRUE(prepare(&jobs[i], &self->s, self->gcm.bulk_id,
-				    self->key, i));
-		ring_put_aes(&self->ring, &jobs[i].cmd, self->fd,
-			     &jobs[i].result, i);
-	}
+	ASSERT_TRUE(put_jobs(self, jobs, put, 0));
 	sqe = ring_put_other(&self->ring);
 	io_uring_prep_cancel_fd(sqe, self->fd, IORING_ASYNC_CANCEL_ALL);
 	sqe->user_data = put;

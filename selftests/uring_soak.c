@@ -72,10 +72,8 @@ FIXTURE_SETUP(uring_soak)
 	ASSERT_EQ(0, hsm_open_session(self->fd, &self->s));
 	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_GCM, "gcm",
 				      HSM_KEY_CIPHER, &self->gcm));
-	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_XTS, "data",
-				      HSM_KEY_CIPHER, &self->xts1));
-	ASSERT_EQ(0, hsm_generate_key(&self->s, HSM_KEY_XTS, "tweak",
-				      HSM_KEY_CIPHER, &self->xts2));
+	ASSERT_EQ(0, hsm_generate_xts_keys(&self->s, &self->xts1,
+					   &self->xts2));
 	self->arena = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->arena);

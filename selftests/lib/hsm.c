@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "busy.h"
 #include "hsm.h"
 
 static char node_name[64];
@@ -102,15 +102,13 @@ bool hsm_wait_for_node(bool there)
 
 long long hsm_usual_unbind(const char *address)
 {
-	struct timespec start, end;
+	long long took = busy_now_ms();
 
-	clock_gettime(CLOCK_MONOTONIC, &start);
 	hsm_write_file(HSM_DRIVER "/unbind", address);
-	clock_gettime(CLOCK_MONOTONIC, &end);
+	took = busy_now_ms() - took;
 	hsm_write_file(HSM_DRIVER "/bind", address);
 	hsm_wait_for_node(true);
-	return (end.tv_sec - start.tv_sec) * 1000LL +
-	       (end.tv_nsec - start.tv_nsec) / 1000000;
+	return took;
 }
 
 const char *hsm_path(void)
