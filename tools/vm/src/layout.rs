@@ -100,6 +100,12 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Where it is remembered in which files lints have found nothing: beside the artifacts of
+    /// all checkouts.
+    pub fn checked(&self) -> PathBuf {
+        self.target.with_file_name("checked")
+    }
+
     /// Builds modules for a kernel as it was built.
     pub fn kbuild(&self, kernel: Kernel) -> PathBuf {
         self.folder(kernel).join("kbuild")

@@ -11,6 +11,7 @@ mod boot;
 mod build;
 mod chaos;
 mod check;
+mod checked;
 mod checkers;
 mod child;
 mod commands;
