@@ -2,7 +2,7 @@
 /*
  * What the bus does to the device while the driver is bound: a reset of the
  * function through sysfs, errors on the link (injected with aer_inject, if there
- * is such a module), sleep of the machine, removal and discovery.
+ * is such a module), removal and discovery.
  *
  * Whatever happens, commands meanwhile end, files stay usable unless the device
  * was removed, and sessions are as after any other reset.
@@ -381,50 +381,6 @@ TEST_F_TIMEOUT(bus, fatal_error_that_stays, 180)
 	EXPECT_NO_COMPLAINT(busy_stop(&self->busy));
 	EXPECT_EQ(0, hsm_get_device_info(self->fd, &info));
 	EXPECT_EQ(1, bus_master());
-	hsm_close_session(&self->s);
-}
-
-#define PM_TEST		"/sys/power/pm_test"
-#define PM_TEST_DELAY	"/sys/module/suspend/parameters/pm_test_delay"
-#define WAKE_ALARM	"/sys/class/rtc/rtc0/wakealarm"
-
-/*
- * Everything sleeps but the machine itself, for a second, if the kernel can test
- * that. Else the machine does, and is woken by the clock. One that does not wake
- * up is of no use any more, so that has to be asked for.
- */
-static const char *prepare_sleep(void)
-{
-	if (!access(PM_TEST, W_OK)) {
-		hsm_write_file(PM_TEST_DELAY, "1");
-		return hsm_write_file(PM_TEST, "platform") ?
-			"the kernel does not test sleep" : NULL;
-	}
-	if (!getenv("AZIHSM_SLEEP"))
-		return "no pm_test, and AZIHSM_SLEEP is not set";
-	/* An alarm that is set has to be taken back before another is. */
-	hsm_write_file(WAKE_ALARM, "0");
-	return hsm_write_file(WAKE_ALARM, "+3") ?
-		"no clock to wake the machine" : NULL;
-}
-
-TEST_F_TIMEOUT(bus, sleep, 120)
-{
-	const char *unable = prepare_sleep();
-	int ret;
-
-	if (unable)
-		SKIP(return, "%s", unable);
-	ASSERT_TRUE(busy_start(&self->busy));
-	ASSERT_TRUE(busy_progress(&self->busy, 20));
-	ret = hsm_write_file("/sys/power/state", "freeze");
-	hsm_write_file(PM_TEST, "none");
-	hsm_write_file(WAKE_ALARM, "0");
-	ASSERT_EQ(0, ret);
-	EXPECT_TRUE(was_reset(self->fd, self->entropy));
-	ASSERT_TRUE(busy_progress(&self->busy, 20));
-	EXPECT_NO_COMPLAINT(busy_stop(&self->busy));
-	/* If the device lost its power, the session is gone as well. */
 	hsm_close_session(&self->s);
 }
 

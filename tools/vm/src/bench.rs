@@ -16,6 +16,7 @@ use crate::emulator::Setup;
 use crate::guest::{End, Guest, Limits, Listener, MARK};
 use crate::job::{Device, Job, quote};
 use crate::layout::{Kernel, Layout};
+use crate::qemu::Topology;
 
 /// Parameters of the module: half of the eight fast-path queues are for rings that poll, and either half has slots for
 /// the deepest ring that is measured.
@@ -66,7 +67,7 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode> {
         kernel: Kernel::Stock,
         append: &[],
         memory: Kernel::Stock.memory(),
-        iommu: None,
+        topology: Topology::default(),
         device: Some(&setup),
         counter: Some(&plugin),
         limits: Some(Limits {

@@ -51,6 +51,10 @@ impl Boot<'_> {
             layout.shown(&dir)
         );
         let mut append = run.kernel.clone();
+        if run.end == Ending::NextKernel {
+            // The next one gets the initial file system of the first.
+            append.push("retain_initrd".to_owned());
+        }
         if run.kunit {
             append.extend(kunit::WORDS.iter().map(|&word| word.to_owned()));
         }
@@ -62,7 +66,7 @@ impl Boot<'_> {
             kernel: run.kernel_image,
             append: &append,
             memory: run.memory(),
-            iommu: run.iommu,
+            topology: run.topology(),
             device: run.setup().as_ref(),
             counter: None,
             limits: Some(run.limits()),
@@ -95,13 +99,24 @@ impl Boot<'_> {
     /// The shared files, and what this run has for itself.
     fn initramfs(&self, dir: &Path) -> Result<PathBuf> {
         let run = self.run;
+        let mut initramfs = Initramfs::begin_with(self.shared, dir)?;
         let mut job = Job::with_module(run.expected(), &run.module);
+        let mut ending = run.end;
+        if ending == Ending::NextKernel {
+            // The tests are for that one.
+            job.end(run.kernel_image, ending);
+            initramfs.text(job.text(), "job")?;
+            let image = self.layout.image(run.kernel_image)?;
+            initramfs.file(&image, "boot/kernel", 0o644)?;
+            job = Job::in_next_kernel(run.expected(), &run.module);
+            ending = Ending::Unload;
+        }
         for test in &run.choose(self.tests)? {
             job.test(test, run.test_limit);
         }
-        job.end(run.kernel_image, run.end);
-        let mut initramfs = Initramfs::begin_with(self.shared, dir)?;
-        initramfs.text(job.text(), "job")?;
+        job.end(run.kernel_image, ending);
+        let name = if run.end == ending { "job" } else { "job.next" };
+        initramfs.text(job.text(), name)?;
         if run.vfs > 0 {
             let shim = self.layout.sriov_shim(run.kernel_image);
             initramfs.file(&shim, "lib/sriov_shim.ko", 0o644)?;

@@ -21,6 +21,7 @@ use crate::job::{Device, Ending, Job};
 use crate::judge;
 use crate::layout::{Kernel, Layout};
 use crate::program::Programs;
+use crate::qemu::Topology;
 use crate::report::{Report, Suite};
 use crate::shrink::shrink;
 
@@ -256,7 +257,7 @@ impl Load {
             kernel: self.kernel,
             append: &[],
             memory: self.kernel.memory(),
-            iommu: None,
+            topology: Topology::default(),
             device: Some(&setup),
             counter: None,
             limits: Some(Limits {

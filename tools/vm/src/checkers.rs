@@ -13,6 +13,7 @@ use crate::job::Job;
 use crate::judge::{self, Finding};
 use crate::layout::{Kernel, Layout};
 use crate::program::Programs;
+use crate::qemu::Topology;
 use crate::report::Suite;
 
 /// The mistakes that show in the kernel log, with the kind of what is found. lockdep turns itself
@@ -60,7 +61,7 @@ pub fn run(layout: &Layout) -> Result<Suite> {
         kernel: Kernel::Debug,
         append: &[],
         memory: Kernel::Debug.memory(),
-        iommu: None,
+        topology: Topology::default(),
         device: None,
         counter: None,
         limits: Some(Limits {

@@ -17,6 +17,7 @@ use crate::initramfs::Initramfs;
 use crate::job::{Device, Job};
 use crate::judge;
 use crate::layout::{Kernel, Layout};
+use crate::qemu::Topology;
 use crate::report::Report;
 use crate::runs;
 use crate::terminal::{self, Relay};
@@ -118,7 +119,7 @@ pub fn demo(args: &DemoArgs) -> Result<ExitCode> {
         kernel: Kernel::Stock,
         append: &[],
         memory: Kernel::Stock.memory(),
-        iommu: None,
+        topology: Topology::default(),
         device: Some(&setup),
         counter: None,
         limits: Some(Limits {
@@ -202,7 +203,7 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode> {
         kernel: args.kernel,
         append: &[],
         memory: args.kernel.memory(),
-        iommu: None,
+        topology: Topology::default(),
         device: (!args.no_device).then_some(&setup),
         counter: None,
         limits: None,

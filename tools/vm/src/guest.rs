@@ -16,7 +16,7 @@ use crate::child::{Child, Event, Interrupts, describe};
 use crate::console::{Lines, Port, Record};
 use crate::emulator::{Emulator, Setup, Verdict, tail};
 use crate::layout::{Kernel, Layout};
-use crate::qemu::{Counter, Iommu, Machine, QEMU};
+use crate::qemu::{Counter, Machine, QEMU, Topology};
 
 /// First word of the guest's lines that are for the runner.
 pub const MARK: &str = "@azihsm ";
@@ -50,8 +50,8 @@ pub struct Guest<'a> {
     pub append: &'a [String],
     /// Size of the memory.
     pub memory: &'a str,
-    /// The IOMMU, if the machine has one.
-    pub iommu: Option<Iommu>,
+    /// How the device is connected.
+    pub topology: Topology,
     /// The device; none for a machine without it.
     pub device: Option<&'a Setup>,
     /// QEMU's plugin that counts instructions, if they are to be counted.
@@ -133,7 +133,7 @@ impl Guest<'_> {
             initramfs: self.initramfs,
             append: &append,
             memory: self.memory,
-            iommu: self.iommu,
+            topology: self.topology,
             device: emulator.as_ref().map(Emulator::device),
             counter: self.counter.map(|plugin| Counter {
                 plugin,

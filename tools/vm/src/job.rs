@@ -26,6 +26,8 @@ pub enum Ending {
     PullOut,
     /// The machine is turned off with the module loaded and at work.
     TurnOff,
+    /// Another kernel is started, without a reset and with the module at work; the tests run there.
+    NextKernel,
 }
 
 /// A job under construction.
@@ -33,11 +35,28 @@ pub enum Ending {
 pub struct Job(String);
 
 impl Job {
+    fn new() -> Self {
+        Self(". /functions\n".to_owned())
+    }
+
     /// A job that loads the module first, and expects this of the device.
     pub fn with_module(device: Device, parameters: &[String]) -> Self {
-        let mut job = Self(". /functions\n".to_owned());
+        let mut job = Self::new();
+        job.load_module(device, parameters);
+        job
+    }
+
+    /// A job for the kernel that another one has started; see [`Ending::NextKernel`].
+    pub fn in_next_kernel(device: Device, parameters: &[String]) -> Self {
+        let mut job = Self::new();
+        job.command("next_kernel_started");
+        job.load_module(device, parameters);
+        job
+    }
+
+    fn load_module(&mut self, device: Device, parameters: &[String]) {
         if device != Device::Absent {
-            job.command("connect_emulator");
+            self.command("connect_emulator");
         }
         let device = match device {
             Device::Bound => "bound",
@@ -45,8 +64,7 @@ impl Job {
             Device::Absent => "absent",
         };
         let parameters: Vec<String> = parameters.iter().map(|word| quote(word)).collect();
-        job.command(&format!("load_module {device} {}", parameters.join(" ")));
-        job
+        self.command(&format!("load_module {device} {}", parameters.join(" ")));
     }
 
     /// Adds a shell command.
@@ -63,9 +81,10 @@ impl Job {
 
     /// Ends the job. Where the module is unloaded and the kernel can tell, nothing may have leaked.
     pub fn end(&mut self, kernel: Kernel, ending: Ending) {
-        if ending == Ending::TurnOff {
-            self.command("leave_at_work");
-            return;
+        match ending {
+            Ending::Unload | Ending::PullOut => {}
+            Ending::TurnOff => return self.command("leave_at_work"),
+            Ending::NextKernel => return self.command("start_next_kernel"),
         }
         self.command("unload_module");
         if kernel == Kernel::Debug {
@@ -107,6 +126,26 @@ mod tests {
         job.end(Kernel::Debug, Ending::TurnOff);
         assert!(job.text().ends_with("leave_at_work\n"));
         assert!(!job.text().contains("unload_module"));
+    }
+
+    #[test]
+    fn the_next_kernel_loads_the_module_too() {
+        let mut job = Job::with_module(Device::Bound, &[]);
+        job.end(Kernel::Stock, Ending::NextKernel);
+        assert!(
+            job.text()
+                .ends_with("load_module bound \nstart_next_kernel\n")
+        );
+        let next = Job::in_next_kernel(Device::Bound, &[]);
+        let lines: Vec<&str> = next.text().lines().collect();
+        assert_eq!(
+            lines[1..],
+            [
+                "next_kernel_started",
+                "connect_emulator",
+                "load_module bound "
+            ]
+        );
     }
 
     #[test]

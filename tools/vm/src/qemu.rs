@@ -32,6 +32,15 @@ pub enum Iommu {
     Intel,
 }
 
+/// How the device is connected to the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// The IOMMU; none for a machine without one.
+    pub iommu: Option<Iommu>,
+    /// Whether the device can neither be pulled out nor plugged in.
+    pub fixed: bool,
+}
+
 /// The emulated device's ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Device<'a> {
@@ -64,8 +73,8 @@ pub struct Machine<'a> {
     pub append: &'a [String],
     /// Size of the memory in QEMU's notation.
     pub memory: &'a str,
-    /// The IOMMU; none for a machine without one.
-    pub iommu: Option<Iommu>,
+    /// How the device is connected.
+    pub topology: Topology,
     /// The emulated device; none for a machine without it.
     pub device: Option<Device<'a>>,
     /// Counts instructions, if wanted.
@@ -98,17 +107,21 @@ impl Machine<'_> {
             "-global",
             "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
         ]);
-        if self.iommu.is_some() {
+        if self.topology.iommu.is_some() {
             // Before the devices that it serves. Without caching mode the guest need not tell of
             // new mappings, and the device would not learn of them.
             qemu.args(["-device", "intel-iommu,caching-mode=on"]);
         }
         // With a switch of its own for the slot's power QEMU would take the device out when the guest
         // turns it off, which it cannot do with a device of another process.
-        qemu.args([
-            "-device",
-            "pcie-root-port,id=rp0,chassis=1,slot=1,power_controller_present=off",
-        ]);
+        let hotplug = if self.topology.fixed {
+            ",hotplug=off"
+        } else {
+            ""
+        };
+        qemu.arg("-device").arg(format!(
+            "pcie-root-port,id=rp0,chassis=1,slot=1,power_controller_present=off{hotplug}"
+        ));
         for (id, port) in [("kernel", &kernel_far), ("job", &job_far)] {
             qemu.arg("-chardev")
                 .arg(format!("socket,id={id},fd={}", port.as_raw_fd()));
@@ -140,7 +153,7 @@ impl Machine<'_> {
         // Whether the timer ticks as fast as the processor is no question of hardware here, and a
         // busy machine fails that check: a panic where interrupts are remapped.
         words.push("no_timer_check");
-        if self.iommu.is_some() {
+        if self.topology.iommu.is_some() {
             // Strict: a mapping is gone for the device as soon as the driver took it back.
             words.extend(["intel_iommu=on", "iommu.strict=1"]);
         }
@@ -197,7 +210,10 @@ mod tests {
             initramfs: Path::new("/i"),
             append: &append,
             memory: "512M",
-            iommu,
+            topology: Topology {
+                iommu,
+                fixed: false,
+            },
             device: (!functions.is_empty()).then_some(Device {
                 functions,
                 control: Path::new("/tmp/a,b"),

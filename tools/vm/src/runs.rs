@@ -11,7 +11,7 @@ use crate::emulator::{Firmware, Setup};
 use crate::guest::Limits;
 use crate::job::{Device, Ending};
 use crate::layout::{Kernel, Layout};
-use crate::qemu::Iommu;
+use crate::qemu::{Iommu, Topology};
 
 /// One boot of the guest and what it is for.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,7 +47,10 @@ pub struct Run {
     #[serde(default)]
     pub vfs: usize,
     /// The IOMMU of the machine.
-    pub iommu: Option<Iommu>,
+    iommu: Option<Iommu>,
+    /// Whether the device can be pulled out and plugged in.
+    #[serde(default = "yes")]
+    hotplug: bool,
     /// Size of the guest's memory in QEMU's notation.
     memory: Option<String>,
     /// Further arguments of the emulator.
@@ -124,6 +127,14 @@ impl Run {
             (false, _) => Device::Absent,
             (true, true) => Device::Bound,
             (true, false) => Device::Refused,
+        }
+    }
+
+    /// How the device is connected.
+    pub fn topology(&self) -> Topology {
+        Topology {
+            iommu: self.iommu,
+            fixed: !self.hotplug,
         }
     }
 
