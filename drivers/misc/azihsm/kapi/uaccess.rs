@@ -63,7 +63,6 @@ pub(crate) fn fault_in_readable(addr: UserPtr, len: usize) -> Result {
 /// Overwrites `bytes` with zeros, even if nobody looks at them any more.
 pub(crate) fn wipe(bytes: &mut [u8]) {
     // SAFETY: The slice is valid for writes.
-    // SAFETY: The slice is valid for writes.
     unsafe { ffi::azihsm_memzero_explicit(bytes.as_mut_ptr().cast(), bytes.len()) };
 }
 
