@@ -26,6 +26,7 @@ pub mod migration;
 pub mod pci;
 mod presence;
 pub mod queue;
+pub mod quiet;
 pub mod resources;
 pub mod sgl;
 pub mod sriov;

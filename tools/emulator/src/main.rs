@@ -196,13 +196,16 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         .map(|path| start_control(path, &device, snapshots(arguments, &device), &news));
     let _control = _control.transpose()?;
     watch_signals(news.clone())?;
-    let _sockets = servers::start(&device, &arguments.socket, &news)?;
+    let sockets = servers::start(&device, &arguments.socket, &news)?;
     let mut clients = Clients::default();
 
     let end = loop {
         match events.recv_timeout(STATS_PERIOD) {
             Ok(Event::Signal(signal)) => break End::Signal(signal),
-            Ok(Event::Request) => break End::Request,
+            Ok(Event::Request) => {
+                sockets.disconnect();
+                break End::Request;
+            }
             Ok(Event::Client(news)) => match clients.take(news) {
                 Some(result) => break End::Disconnected(result),
                 None => continue,

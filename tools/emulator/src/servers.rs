@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use azihsm_emulator::device::Device;
+use azihsm_emulator::quiet::{Counted, Traffic};
 use azihsm_emulator::transport::{self, Backend};
 
 /// What a client does, for the main thread.
@@ -21,8 +23,29 @@ pub enum News {
     Gone(usize, Result<()>),
 }
 
+/// How long clients must have asked for nothing when they are disconnected. Drivers look at an idle device a few
+/// times in a second at most.
+const QUIET: Duration = Duration::from_millis(100);
+/// How long to wait for that.
+const QUIET_LIMIT: Duration = Duration::from_secs(5);
+
 /// The sockets, which are removed when this is dropped.
-pub struct Sockets(Vec<Remove>);
+#[derive(Default)]
+pub struct Sockets {
+    paths: Vec<Remove>,
+    traffic: Arc<Traffic>,
+}
+
+impl Sockets {
+    /// Disconnects all clients in a moment in which none of them waits for an answer: QEMU does not survive another.
+    pub fn disconnect(&self) {
+        self.traffic.when_quiet(QUIET, QUIET_LIMIT, || {
+            self.paths
+                .iter()
+                .for_each(|Remove(path)| transport::disconnect(path));
+        });
+    }
+}
 
 /// Returns the path of the socket of the function with that index: the first has the path itself, VF i of a PF has
 /// it with `.vf<i>`.
@@ -46,15 +69,16 @@ pub fn start<N>(device: &Arc<Device>, path: &Path, news: &Sender<N>) -> Result<S
 where
     N: From<News> + Send + 'static,
 {
-    let mut sockets = Sockets(Vec::new());
+    let mut sockets = Sockets::default();
     for (index, function) in device.functions().iter().enumerate().rev() {
         let path = path_of(path, index);
         let server = transport::listen(&path, function)?;
-        sockets.0.push(Remove(path));
+        sockets.paths.push(Remove(path));
         let connected = news.clone();
-        let mut backend = Backend::new(Arc::clone(device), Arc::clone(function), move || {
+        let backend = Backend::new(Arc::clone(device), Arc::clone(function), move || {
             let _ = connected.send(News::Connected(index).into());
         });
+        let mut backend = Counted::new(backend, Arc::clone(&sockets.traffic));
         let (news, function) = (news.clone(), Arc::clone(function));
         thread::Builder::new()
             .name(format!("vfio-user{}", function.id().0))

@@ -2,7 +2,7 @@
 
 //! One function as a vfio-user device: regions, interrupts, DMA mappings, reset.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixListener;
@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::socket::{Shutdown, UnixAddr, getpeername, getsockname, shutdown};
 use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_INFO_EVENTFD, VFIO_IRQ_INFO_NORESIZE, VFIO_IRQ_SET_ACTION_TRIGGER,
     VFIO_IRQ_SET_ACTION_TYPE_MASK, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_PCI_BAR0_REGION_INDEX,
@@ -55,13 +56,32 @@ pub fn listen(path: &Path, function: &Function) -> Result<Server> {
     ))
 }
 
+/// Disconnects the clients of the socket made at `path`. The server keeps their connections to itself, but they are
+/// among the files of the process.
+pub fn disconnect(path: &Path) {
+    let files = fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let numbers = files.filter_map(|file| file.file_name().to_str()?.parse().ok());
+    for fd in numbers {
+        // The listener is none: it has no peer.
+        let is_client = getsockname::<UnixAddr>(fd).is_ok_and(|own| own.path() == Some(path))
+            && getpeername::<UnixAddr>(fd).is_ok();
+        if is_client {
+            // One that is gone by itself is no error.
+            let _ = shutdown(fd, Shutdown::Both);
+        }
+    }
+}
+
 /// Serves one client until it disconnects.
 ///
 /// # Errors
 ///
 /// The client breaks the vfio-user protocol, or the connection fails. That the client goes away, however it does, is
 /// no error.
-pub fn serve(server: &Server, backend: &mut Backend) -> Result<()> {
+pub fn serve(server: &Server, backend: &mut dyn ServerBackend) -> Result<()> {
     // The crate trusts the client in places, and panics if it should not have.
     match catch_unwind(AssertUnwindSafe(|| server.run(backend))) {
         Ok(Ok(())) => Ok(()),

@@ -361,6 +361,37 @@ fn signals_end_it_cleanly() {
 }
 
 #[test]
+fn ends_on_request_when_its_clients_are_quiet() {
+    const BUSY: Duration = Duration::from_millis(500);
+    for functions in [&[][..], &["--vfs", "1"]] {
+        let emulator = Emulator::start(functions);
+        let mut first = emulator.connect();
+        let mut second =
+            (!functions.is_empty()).then(|| Client::new(&emulator.path("socket.vf0")).unwrap());
+        assert_eq!(reg(&mut first, 8), 0x0001_0400);
+        let mut control = UnixStream::connect(emulator.path("control")).unwrap();
+        control.write_all(b"{\"cmd\":\"end\"}\n").unwrap();
+        let mut answer = String::new();
+        BufReader::new(&control).read_line(&mut answer).unwrap();
+        assert_eq!(answer.trim_end(), r#"{"ending":true}"#);
+        let busy = Instant::now();
+        let mut data = [0; 4];
+        while busy.elapsed() < BUSY {
+            let client = second.as_mut().unwrap_or(&mut first);
+            client.region_read(CONFIG_REGION, 0, &mut data).unwrap();
+        }
+        let limit = Instant::now() + LIMIT;
+        while first.region_read(0, 8, &mut data).is_ok() {
+            assert!(Instant::now() < limit, "still there");
+            thread::sleep(2 * Duration::from_millis(100));
+        }
+        assert!(emulator.path("stats").exists());
+        let (code, error, _) = emulator.finish();
+        assert_eq!((code, error.as_str()), (0, ""));
+    }
+}
+
+#[test]
 fn control_socket() {
     let emulator = Emulator::start(&["--test-key", &"5a".repeat(32)]);
     let stream = UnixStream::connect(emulator.path("control")).unwrap();
