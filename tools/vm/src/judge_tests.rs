@@ -202,6 +202,14 @@ fn checkers_have_kinds_of_their_own() {
         Vec::<&str>::new()
     );
     assert_eq!(
+        kinds("[ 1.0] kmemleak: Cannot allocate a kmemleak_object structure"),
+        ["memory leak"]
+    );
+    assert_eq!(
+        kinds("[ 1.0] kmemleak: Cannot allocate a scan area, scanning the full object"),
+        Vec::<&str>::new()
+    );
+    assert_eq!(
         kinds("[ 1.0] turning off the locking correctness validator."),
         ["lockdep"]
     );
