@@ -11,7 +11,6 @@
  */
 #include <errno.h>
 #include <getopt.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,12 +22,9 @@
 #include "lib/emulator.h"
 #include "lib/fault_case.h"
 #include "lib/pages.h"
-#include "lib/ring.h"
+#include "lib/workers.h"
 
-#define THREADS_MAX	256
-/* How often the same complaint is printed. */
-#define COMPLAINTS_MAX	10
-/* How long a thread waits before it tries to repair things again. */
+/* How long to wait before things are tried again. */
 #define RETRY_MS	20
 /*
  * What a command may take beyond its time-out and one recovery, in
@@ -40,26 +36,13 @@
  * had some until it is well, in milliseconds.
  */
 #define SETTLE_MS	120000
-/* What a command through a ring may take at the device, for every other ring. */
-#define RING_LIMIT_MS	2000
 /* Slab that others may have come to need meanwhile, in pages. */
 #define SLAB_SLACK	1024
 
-static struct options {
-	unsigned int threads;
-	int rings;
-	unsigned int seconds;
-	unsigned long commands;
-	unsigned int bound_ms;
-	unsigned int seed;
-	size_t largest;
-	bool liar;
-	bool reset;
-	bool rebind;
-	bool slab;
-	const char *chaos;
-	const char *request;
-} opt = {
+static struct world world;
+
+static struct workers workers = {
+	.world = &world,
 	.threads = 8,
 	.rings = -1,
 	.seconds = 5,
@@ -67,168 +50,12 @@ static struct options {
 	.largest = 64 * 1024,
 };
 
-static struct world world;
-static long long end_ms;
-static atomic_bool stop;
-static atomic_ulong started;
-static atomic_ulong complaints;
-/* What the kernel's slabs needed when the load had begun, in pages. */
-static atomic_long slab_pages;
-
-/* What one thread saw. */
-struct worker {
-	pthread_t thread;
-	unsigned int number;
-	unsigned int random;
-	unsigned long verdicts[V_COUNT];
-	unsigned long late;
-	unsigned long sessions;
-	unsigned long resets;
-	/* Commands through a ring that were good. */
-	unsigned long by_ring;
-	long long slowest_ms;
-};
-
-static unsigned int draw(struct worker *w)
-{
-	w->random ^= w->random << 13;
-	w->random ^= w->random >> 17;
-	w->random ^= w->random << 5;
-	return w->random;
-}
-
-static bool over(void)
-{
-	if (opt.commands && started >= opt.commands)
-		stop = true;
-	if (opt.seconds && now_ms() >= end_ms)
-		stop = true;
-	return stop;
-}
-
-static void complain(const struct worker *w, const char *kind, const char *why)
-{
-	if (atomic_fetch_add(&complaints, 1) < COMPLAINTS_MAX)
-		ksft_print_msg("thread %u: %s: %s\n", w->number, kind, why);
-}
-
-static void account(struct worker *w, const struct verified *v)
-{
-	char why[64];
-
-	w->verdicts[v->verdict]++;
-	if (v->slowest_ms > w->slowest_ms)
-		w->slowest_ms = v->slowest_ms;
-	if (v->slowest_ms > opt.bound_ms) {
-		w->late++;
-		snprintf(why, sizeof(why), "%lld ms", v->slowest_ms);
-		complain(w, "late", why);
-	}
-	if (v->verdict == V_WRONG || v->verdict == V_ODD)
-		complain(w, verdict_names[v->verdict], v->why);
-}
-
-/* A session of its own: opened, and left for the driver to close. */
-static void come_and_go(struct worker *w)
-{
-	struct hsm_session s;
-	long long start = now_ms();
-	int fd = hsm_open();
-	char why[64];
-
-	if (fd < 0)
-		return;
-	if (!hsm_open_session(fd, &s))
-		w->sessions++;
-	if (draw(w) % 2)
-		hsm_close_session(&s);
-	close(fd);
-	/* These are some commands, one after the other. */
-	if (now_ms() - start > 6LL * opt.bound_ms) {
-		w->late++;
-		snprintf(why, sizeof(why), "open and close took %lld ms",
-			 now_ms() - start);
-		complain(w, "late", why);
-	}
-}
-
-static void reset(struct worker *w, const struct world_view *view)
-{
-	int ret = hsm_reset(view->s.fd, draw(w) % 2 ? AZIHSM_RESET_NSSR :
-						      AZIHSM_RESET_CTRL);
-
-	if (!ret)
-		w->resets++;
-}
-
-static size_t draw_len(struct worker *w)
-{
-	unsigned int kind = draw(w) % 16;
-
-	/* Mostly short, sometimes anything. */
-	if (kind < 8)
-		return draw(w) % 512;
-	if (kind < 15)
-		return draw(w) % 8192;
-	return draw(w) % opt.largest;
-}
-
-/* After a failure: until things work, or the time is over. */
-static void repair(struct worker *w, const struct verified *v,
-		   unsigned int generation)
-{
-	/* Who answers such things has been told something wrong. */
-	bool fresh = opt.liar &&
-		     (v->verdict == V_ODD || v->verdict == V_WRONG);
-
-	while (!over() && (fresh ? world_renew(&world, generation) :
-				   world_repair(&world, generation)))
-		usleep(RETRY_MS * 1000);
-}
-
-/* Notes what the slabs need once things have warmed up. */
-static void look_at_slab(unsigned long number)
-{
-	if (number == opt.commands / 4)
-		slab_pages = page_count("nr_slab_unreclaimable");
-}
-
-static void *work(void *arg)
-{
-	struct worker *w = arg;
-	bool by_ring = w->number < opt.rings;
-	struct world_view view;
-	struct io_uring ring;
-	struct verified v;
-
-	if (by_ring) {
-		int ret = ring_open(&ring, 4, w->number % 4 < 2 ?
-					      0 : IORING_SETUP_CQE32);
-
-		if (ret)
-			ksft_exit_fail_msg("no ring: %s\n", strerror(-ret));
-		ring_use(&ring);
-		ring_limit(w->number % 2 ? RING_LIMIT_MS : 0);
-	}
-	while (!over()) {
-		enum verified_op op = draw(w) % OP_COUNT;
-
-		look_at_slab(started++);
-		world_look(&world, w->number, &view);
-		verified_run(&view, op, draw_len(w), draw(w), &v);
-		account(w, &v);
-		w->by_ring += by_ring && v.verdict == V_GOOD;
-		if (v.verdict != V_GOOD)
-			repair(w, &v, view.generation);
-		if (w->number == 0 && draw(w) % 64 == 0)
-			come_and_go(w);
-		if (opt.reset && w->number == 1 && draw(w) % 256 == 0)
-			reset(w, &view);
-	}
-	if (by_ring)
-		io_uring_queue_exit(&ring);
-	return NULL;
-}
+static struct options {
+	bool rebind;
+	bool slab;
+	const char *chaos;
+	const char *request;
+} opt;
 
 static void print_help(const char *program)
 {
@@ -250,8 +77,8 @@ static void print_help(const char *program)
 	       "  -l     the device lies: a dead one is bound anew, and wrong results\n"
 	       "         are no failure if a fault hit that nobody can see through.\n"
 	       "         Holds if faults are armed, too.\n",
-	       program, THREADS_MAX, opt.threads, opt.seconds, opt.largest,
-	       opt.seed);
+	       program, WORKERS_MAX, workers.threads, workers.seconds, workers.largest,
+	       workers.seed);
 }
 
 static unsigned long parse_number(const char *text)
@@ -275,64 +102,64 @@ static void parse(int argc, char **argv)
 	while ((c = getopt(argc, argv, "t:u:s:c:b:m:r:RSx:f:Blh")) != -1) {
 		switch (c) {
 		case 't':
-			opt.threads = parse_number(optarg);
+			workers.threads = parse_number(optarg);
 			break;
 		case 'u':
-			opt.rings = parse_number(optarg);
+			workers.rings = parse_number(optarg);
 			break;
 		case 's':
-			opt.seconds = parse_number(optarg);
+			workers.seconds = parse_number(optarg);
 			break;
 		case 'c':
-			opt.commands = parse_number(optarg);
+			workers.commands = parse_number(optarg);
 			break;
 		case 'b':
-			opt.bound_ms = parse_number(optarg);
+			workers.bound_ms = parse_number(optarg);
 			break;
 		case 'm':
-			opt.largest = parse_number(optarg);
+			workers.largest = parse_number(optarg);
 			break;
 		case 'r':
-			opt.seed = parse_number(optarg);
+			workers.seed = parse_number(optarg);
 			break;
 		case 'R':
-			opt.reset = true;
+			workers.reset = true;
 			break;
 		case 'S':
 			opt.slab = true;
 			break;
 		case 'x':
 			opt.chaos = optarg;
-			opt.liar = true;
+			workers.liar = true;
 			break;
 		case 'f':
 			opt.request = optarg;
-			opt.liar = true;
+			workers.liar = true;
 			break;
 		case 'B':
 			opt.rebind = true;
 			break;
 		case 'l':
-			opt.liar = true;
+			workers.liar = true;
 			break;
 		default:
 			print_help(argv[0]);
 			exit(c == 'h' ? 0 : 2);
 		}
 	}
-	if (!opt.threads || opt.threads > THREADS_MAX || !opt.largest ||
-	    (!opt.seconds && !opt.commands) || optind != argc) {
+	if (!workers.threads || workers.threads > WORKERS_MAX || !workers.largest ||
+	    (!workers.seconds && !workers.commands) || optind != argc) {
 		print_help(argv[0]);
 		exit(2);
 	}
-	if (opt.rings < 0)
-		opt.rings = opt.threads / 2;
+	if (workers.rings < 0)
+		workers.rings = workers.threads / 2;
 }
 
 /* Makes things anew; what is amiss with the device may take some tries. */
 static int renew(void)
 {
-	long long end = now_ms() + (opt.liar ? SETTLE_MS : 0);
+	long long end = now_ms() + (workers.liar ? SETTLE_MS : 0);
 	int ret = world_renew(&world, world.generation);
 
 	while (ret && now_ms() < end) {
@@ -346,7 +173,7 @@ static int renew(void)
 static int begin(void)
 {
 	world_prepare(&world);
-	world.may_rebind = opt.liar;
+	world.may_rebind = workers.liar;
 	if (opt.rebind)
 		world_rebind(&world);
 	return renew();
@@ -357,61 +184,16 @@ static unsigned int bound_ms(void)
 {
 	struct azihsm_query query;
 	struct world_view view;
+	long long end = now_ms() + SETTLE_MS;
 	int ret = -EAGAIN;
 
-	while (ret == -EAGAIN && !over()) {
+	while (ret == -EAGAIN && now_ms() < end) {
 		world_look(&world, 0, &view);
 		ret = hsm_query(view.s.fd, &query);
 	}
 	if (ret)
 		ksft_exit_fail_msg("the driver's bounds: %s\n", strerror(-ret));
 	return query.command_timeout_ms + query.recovery_bound_ms + SLACK_MS;
-}
-
-static void add(struct worker *sum, const struct worker *w)
-{
-	for (int i = 0; i < V_COUNT; i++)
-		sum->verdicts[i] += w->verdicts[i];
-	sum->late += w->late;
-	sum->sessions += w->sessions;
-	sum->resets += w->resets;
-	sum->by_ring += w->by_ring;
-	if (w->slowest_ms > sum->slowest_ms)
-		sum->slowest_ms = w->slowest_ms;
-}
-
-static void run(struct worker *sum)
-{
-	static struct worker workers[THREADS_MAX];
-
-	for (int i = 0; i < opt.threads; i++) {
-		workers[i].number = i;
-		workers[i].random = (opt.seed + i) * 2654435761u | 1;
-		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
-			ksft_exit_fail_msg("no thread: %s\n", strerror(errno));
-	}
-	for (int i = 0; i < opt.threads; i++) {
-		pthread_join(workers[i].thread, NULL);
-		add(sum, &workers[i]);
-	}
-}
-
-/* What came of it, in one line. */
-static void describe(const struct worker *sum, char *text, size_t room)
-{
-	int len = 0;
-
-	for (int i = 0; i < V_COUNT; i++)
-		len += snprintf(text + len, room - len, "%lu %s, ",
-				sum->verdicts[i], verdict_names[i]);
-	len += snprintf(text + len, room - len, "%lu late; slowest %lld ms, ",
-			sum->late, sum->slowest_ms);
-	len += snprintf(text + len, room - len,
-			"%lu by io_uring, %lu sessions, %lu resets, ",
-			sum->by_ring, sum->sessions, sum->resets);
-	snprintf(text + len, room - len,
-		 "%u repairs, %u fresh starts, %u rebinds", world.repairs,
-		 world.fresh_starts, world.rebinds);
 }
 
 /* What the faults did, and what the driver did about it. */
@@ -426,7 +208,7 @@ static struct faults look_at_faults(void)
 }
 
 /* Nothing is late, and nothing wrong that could have been seen to be. */
-static bool is_fine(const struct worker *sum, const struct faults *before,
+static bool is_fine(const struct tally *sum, const struct faults *before,
 		    const struct faults *after)
 {
 	bool deceived = after->deceptions > before->deceptions;
@@ -439,7 +221,8 @@ static bool is_fine(const struct worker *sum, const struct faults *before,
 }
 
 /* NULL if nothing is left of the load, once everything is closed. */
-static const char *leftovers(long pinned, const struct faults *before,
+static const char *leftovers(long pinned, const struct tally *sum,
+			     const struct faults *before,
 			     const struct faults *after)
 {
 	static char why[96];
@@ -449,17 +232,17 @@ static const char *leftovers(long pinned, const struct faults *before,
 		snprintf(why, sizeof(why), "%ld pages are pinned", pages);
 		return why;
 	}
-	slab = page_count("nr_slab_unreclaimable") - slab_pages;
+	slab = page_count("nr_slab_unreclaimable") - sum->slab_pages;
 	if (opt.slab) {
 		ksft_print_msg("slabs: %ld pages more, of %ld\n", slab,
-			       (long)slab_pages);
+			       sum->slab_pages);
 		if (slab > SLAB_SLACK)
 			return "the slabs have grown";
 	}
 	if (after->violations > before->violations)
 		return "violations of the protocol";
 	/* A device that lies may hold sessions that nobody knows of. */
-	return opt.liar ? NULL : device_at_rest();
+	return workers.liar ? NULL : device_at_rest();
 }
 
 static const char *afterwards(void)
@@ -467,7 +250,7 @@ static const char *afterwards(void)
 	/* While faults are armed it may not. */
 	if (chaos_runs())
 		return NULL;
-	if (opt.liar && renew())
+	if (workers.liar && renew())
 		return "the device cannot be provisioned any more";
 	return works_again(&world);
 }
@@ -475,10 +258,10 @@ static const char *afterwards(void)
 int main(int argc, char **argv)
 {
 	struct faults before, after;
-	struct worker sum = { 0 };
+	struct tally sum;
 	const char *rest;
 	long long start;
-	char text[320];
+	char text[256];
 	long pinned;
 	int ret;
 
@@ -492,32 +275,32 @@ int main(int argc, char **argv)
 	if (opt.request)
 		chaos_request(opt.request);
 	if (chaos_runs())
-		opt.liar = true;
+		workers.liar = true;
 	start = now_ms();
 	ret = begin();
 	if (ret)
 		ksft_exit_fail_msg("the device cannot be provisioned: %d (%#x)\n",
 				   ret, ret);
-	end_ms = now_ms() + 1000LL * opt.seconds;
-	if (!opt.bound_ms)
-		opt.bound_ms = bound_ms();
+	if (!workers.bound_ms)
+		workers.bound_ms = bound_ms();
 	if (opt.chaos)
 		chaos_start(opt.chaos);
-	run(&sum);
+	workers_run(&workers, &sum);
 	if (opt.chaos || opt.request)
 		chaos_stop();
 	after = look_at_faults();
-	describe(&sum, text, sizeof(text));
+	tally_describe(&sum, text, sizeof(text));
 	ksft_test_result(is_fine(&sum, &before, &after),
-			 "load: %lu commands in %lld ms: %s\n",
-			 (unsigned long)started, now_ms() - start, text);
+			 "load: %lu commands in %lld ms: %s, %u repairs, %u fresh starts, %u rebinds\n",
+			 sum.started, now_ms() - start, text, world.repairs,
+			 world.fresh_starts, world.rebinds);
 	rest = afterwards();
 	if (rest)
 		ksft_print_msg("%s\n", rest);
 	ksft_test_result(!rest, "works afterwards\n");
 	world_close(&world);
 	after = look_at_faults();
-	rest = leftovers(pinned, &before, &after);
+	rest = leftovers(pinned, &sum, &before, &after);
 	if (rest)
 		ksft_print_msg("%s\n", rest);
 	ksft_test_result(!rest, "at rest\n");

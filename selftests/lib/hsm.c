@@ -144,11 +144,6 @@ void hsm_use_door(const struct hsm_door *door)
 	other_door = door;
 }
 
-bool hsm_uses_ioctls(void)
-{
-	return !other_door;
-}
-
 int hsm_cp(int fd, struct azihsm_cp_cmd *cmd)
 {
 	if (other_door)

@@ -48,8 +48,6 @@ struct hsm_door {
 
 /* The door that this thread uses; NULL, the default, for ioctls. */
 void hsm_use_door(const struct hsm_door *door);
-/* Whether this thread uses ioctls. */
-bool hsm_uses_ioctls(void);
 
 int hsm_cp(int fd, struct azihsm_cp_cmd *cmd);
 int hsm_gcm(int fd, struct azihsm_aes *cmd);

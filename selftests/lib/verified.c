@@ -74,11 +74,6 @@ static bool failed(struct verified *r, const char *what, int ret)
 	case -EAGAIN:
 		judge(r, V_AGAIN, "%s", what);
 		return true;
-	case -ETIMEDOUT:
-		/* A ring that did not come for its output in time has lost it. */
-		judge(r, hsm_uses_ioctls() ? V_ODD : V_AGAIN, "%s: %s", what,
-		      strerror(-ret));
-		return true;
 	case -EIO:
 	case -ENODEV:
 		judge(r, V_GONE, "%s: %s", what, strerror(-ret));
