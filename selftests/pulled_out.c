@@ -74,8 +74,8 @@ TEST(pulled_out_under_load)
 	/* Commands of a ring that are at the device when it goes. */
 	ASSERT_EQ(0, ring_open(&ring, 2 * FORGOTTEN, 0));
 	/*
-	 * All wait for the device when it goes, and nobody writes to it: QEMU does not
-	 * survive that a server ends in the middle of a message.
+	 * All wait for the device when it goes, and nobody writes to it: the emulator
+	 * ends when it has not been asked anything for some time.
 	 */
 	ASSERT_LE(0, fault_arm(SILENCE));
 	for (int i = 0; i < FORGOTTEN; i++) {
