@@ -10,15 +10,15 @@
 #include "lib/busy.h"
 #include "lib/fault.h"
 #include "lib/harness.h"
+#include "lib/injection.h"
 #include "lib/rungs.h"
 
-#define FAIL_NTH	"/proc/thread-self/fail-nth"
-#define DEBUGFS		"/sys/kernel/debug/"
 /*
  * The first ones are made to fail one by one, later ones with a distance of a
  * part of their number: there are thousands, most of them alike.
  */
 #define EACH_UP_TO	60
+#define EACH_BY_ITSELF_UP_TO	100
 #define PART		20
 #define ALLOCATIONS_MAX	20000
 /* Share of the time that a bind may use of a processor: one in so many. */
@@ -162,63 +162,25 @@ TEST_F_TIMEOUT(bind_failures, each_admin_command, 300)
 	TH_LOG("%d admin commands", i - 1);
 }
 
-/* Has the @n-th allocation of this thread fail from now on; 0 for none. */
-static int fail_nth(unsigned int n)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%u", n);
-	return hsm_write_file(FAIL_NTH, text);
-}
-
-/* Whether an allocation was made to fail since. */
-static bool has_failed(void)
-{
-	char text[16] = "";
-	int fd = open(FAIL_NTH, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
-		text[0] = '1';
-	close(fd);
-	return !atoi(text);
-}
-
-static bool prepare_injection(void)
-{
-	static const char * const kinds[] = { "failslab", "fail_page_alloc" };
-	char path[128];
-
-	if (access(FAIL_NTH, W_OK))
-		return false;
-	for (int i = 0; i < ARRAY_SIZE(kinds); i++) {
-		/* Allocations that may sleep, too; and no word of it. */
-		snprintf(path, sizeof(path), DEBUGFS "%s/ignore-gfp-wait",
-			 kinds[i]);
-		if (hsm_write_file(path, "N"))
-			return false;
-		snprintf(path, sizeof(path), DEBUGFS "%s/verbose", kinds[i]);
-		if (hsm_write_file(path, "0"))
-			return false;
-	}
-	return !hsm_write_file(DEBUGFS "fail_page_alloc/min-order", "0");
-}
-
-TEST_F_TIMEOUT(bind_failures, each_allocation, 900)
+/*
+ * Has allocations of a bind fail, the first @each of them one by one, and expects
+ * more than @needed of the failures to end the bind.
+ */
+static void fail_allocations(struct __test_metadata *_metadata,
+			     const char *address, unsigned int each,
+			     unsigned int needed)
 {
 	unsigned int n = 1, refused = 0, borne = 0;
 	bool failed = true;
 
-	if (!prepare_injection())
-		SKIP(return, "the kernel cannot have allocations fail");
-	for (; failed && n < ALLOCATIONS_MAX;
-	     n += n < EACH_UP_TO ? 1 : n / PART) {
+	for (; failed && n < ALLOCATIONS_MAX; n += n < each ? 1 : n / PART) {
 		int ret;
 
-		ASSERT_EQ(0, fail_nth(n));
-		ret = bind_driver(self->address);
-		failed = has_failed();
+		ASSERT_EQ(0, injection_nth(n));
+		ret = bind_driver(address);
+		failed = injection_happened();
 		/* Which may be the one that fails. */
-		ASSERT_TRUE(!fail_nth(0) || !fail_nth(0));
+		ASSERT_TRUE(!injection_nth(0) || !injection_nth(0));
 		if (!failed)
 			EXPECT_EQ(0, ret);
 		refused += !!ret;
@@ -229,12 +191,34 @@ TEST_F_TIMEOUT(bind_failures, each_allocation, 900)
 			TH_LOG("allocation %u: %d", n, ret);
 		}
 		if (!ret)
-			ASSERT_EQ(0, unbind_driver(self->address));
+			ASSERT_EQ(0, unbind_driver(address));
 	}
 	TH_LOG("of %u allocations, %u were needed, and %u were not", n,
 	       refused, borne);
 	EXPECT_FALSE(failed);
-	EXPECT_LT(10, refused);
+	EXPECT_LT(needed, refused);
+}
+
+TEST_F_TIMEOUT(bind_failures, each_allocation, 900)
+{
+	if (!injection_prepare())
+		SKIP(return, "the kernel cannot have allocations fail");
+	/*
+	 * The kernel goes on without the files of an interrupt in /proc, and warns
+	 * when it is to remove one that it could not make.
+	 */
+	ASSERT_EQ(0, injection_spare("register_irq_proc"));
+	fail_allocations(_metadata, self->address, EACH_UP_TO, 10);
+}
+
+/* Those of the driver itself are fewer. */
+TEST_F_TIMEOUT(bind_failures, each_allocation_by_itself, 900)
+{
+	if (!injection_prepare())
+		SKIP(return, "the kernel cannot have allocations fail");
+	ASSERT_EQ(0, injection_only_by("azihsm"));
+	fail_allocations(_metadata, self->address, EACH_BY_ITSELF_UP_TO,
+			 EACH_BY_ITSELF_UP_TO / 2);
 }
 
 int main(int argc, char **argv)
