@@ -549,7 +549,7 @@ static __u64 measure(const struct client *c, __u8 *src, __u8 *dst, size_t len)
 }
 
 /* The default limit is where copying begins to cost more than pinning. */
-TEST_F(placement, copying_pays)
+TEST_F_TIMEOUT(placement, copying_pays, 120)
 {
 	static const size_t sizes[] = { 64, KiB, 2 * KiB, 4 * KiB, 8 * KiB,
 					16 * KiB, 32 * KiB, 64 * KiB };
