@@ -21,7 +21,7 @@
 #define EACH_BY_ITSELF_UP_TO	100
 #define PART		20
 #define ALLOCATIONS_MAX	20000
-/* Share of the time that a bind may use of a processor: one in so many. */
+/* Share of the time that a wait may use of a processor: one in so many. */
 #define IDLE		4
 #define NOT_IDENTIFIED	\
 	"{\"class\":\"admin\",\"opcode\":6,\"what\":{\"refuse\":{\"status\":6}}}"
@@ -95,38 +95,75 @@ static long long cpu_ms(void)
 	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
 }
 
-/* A bind that fails after READY_MS; who waited slept, and the device is cut off. */
-#define EXPECT_BIND_IN_VAIN(address) do {				\
+/* A bind: what it returned, and what it took. */
+struct bind {
+	int ret;
+	long long took_ms;
+	long long used_ms;
+};
+
+static struct bind timed_bind(const char *address)
+{
+	long long start = busy_now_ms(), used = cpu_ms();
+	struct bind b = { .ret = bind_driver(address) };
+
+	b.took_ms = busy_now_ms() - start;
+	b.used_ms = cpu_ms() - used;
+	return b;
+}
+
+/* The same where nothing is in the way. */
+static struct bind usual_bind(struct __test_metadata *_metadata,
+			      const char *address)
+{
+	struct bind b = timed_bind(address);
+
+	ASSERT_EQ(0, b.ret);
+	ASSERT_EQ(0, unbind_driver(address));
+	return b;
+}
+
+/*
+ * A bind that fails after READY_MS; who waited slept, and the device is cut off.
+ * That is beyond what a bind usually takes: seconds, in a kernel that checks itself.
+ */
+#define EXPECT_BIND_IN_VAIN(address, usual) do {			\
 	const char *address_ = (address);				\
-	long long took_ = busy_now_ms(), used_ = cpu_ms();		\
+	const struct bind *usual_ = (usual);				\
+	struct bind b_ = timed_bind(address_);				\
 									\
-	EXPECT_GT(0, bind_driver(address_));				\
-	took_ = busy_now_ms() - took_;					\
-	used_ = cpu_ms() - used_;					\
-	TH_LOG("%lld ms, of which %lld ms of a processor", took_, used_); \
-	EXPECT_LE(READY_MS, took_);					\
-	EXPECT_GE(READY_MS + SLACK_MS, took_);				\
-	EXPECT_GE(took_ / IDLE, used_);					\
+	EXPECT_GT(0, b_.ret);						\
+	TH_LOG("%lld ms, of which %lld ms of a processor; usually %lld and %lld", \
+	       b_.took_ms, b_.used_ms, usual_->took_ms, usual_->used_ms); \
+	EXPECT_LE(READY_MS, b_.took_ms);				\
+	EXPECT_GE(READY_MS + SLACK_MS + usual_->took_ms, b_.took_ms);	\
+	EXPECT_GE(READY_MS / IDLE + usual_->used_ms, b_.used_ms);	\
 	EXPECT_FALSE(bus_master(address_));				\
 } while (0)
 
 /* The controller never becomes ready: who waits for it sleeps. */
 TEST_F_TIMEOUT(bind_failures, never_ready, 60)
 {
+	struct bind usual;
+
 	if (!emulator_present() || !fault_slow())
 		SKIP(return, "takes long: set AZIHSM_SLOW=1");
+	usual = usual_bind(_metadata, self->address);
 	ASSERT_LE(0, fault_arm(NEVER("ignore-enable")));
-	EXPECT_BIND_IN_VAIN(self->address);
+	EXPECT_BIND_IN_VAIN(self->address, &usual);
 }
 
 /* It becomes ready, is of no use, and does not stop any more. */
 TEST_F_TIMEOUT(bind_failures, never_stops, 60)
 {
+	struct bind usual;
+
 	if (!emulator_present() || !fault_slow())
 		SKIP(return, "takes long: set AZIHSM_SLOW=1");
+	usual = usual_bind(_metadata, self->address);
 	ASSERT_LE(0, fault_arm(NEVER("ignore-disable")));
 	ASSERT_LE(0, fault_arm(NOT_IDENTIFIED));
-	EXPECT_BIND_IN_VAIN(self->address);
+	EXPECT_BIND_IN_VAIN(self->address, &usual);
 }
 
 /* The refusal of each admin command that a bind takes. */
