@@ -67,23 +67,6 @@ static long long count(const char *what)
 	return emulator_number("{\"cmd\":\"faults\"}", what);
 }
 
-/* Whether the device reaches only what is mapped for it at that moment. */
-static bool behind_iommu(void)
-{
-	char path[128], type[16] = "";
-	FILE *f;
-
-	snprintf(path, sizeof(path),
-		 "/sys/bus/pci/devices/%s/iommu_group/type", hsm_pci_address());
-	f = fopen(path, "r");
-	if (!f)
-		return false;
-	if (fscanf(f, "%15s", type) != 1)
-		type[0] = 0;
-	fclose(f);
-	return !strcmp(type, "DMA");
-}
-
 /*
  * Encrypts, waits for the late write, and looks whether the caller's memory is
  * as the command left it. NULL, or what is wrong; the writes that reached
@@ -144,7 +127,7 @@ TEST_F(late, direct)
 {
 	long long landed, refused;
 
-	if (!behind_iommu())
+	if (!hsm_behind_iommu())
 		SKIP(return, "nothing keeps the device away: no strict IOMMU");
 	EXPECT_NO_COMPLAINT(encrypt(self, variant->fault, LARGE, &landed,
 				    &refused));

@@ -458,14 +458,11 @@ TEST_F_TIMEOUT(memory, too_many_pages, 100)
 	__u8 *src = map(len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS |
 			MAP_NORESERVE, -1);
 	__u8 dst[16];
-	char group[128];
 	struct azihsm_aes cmd;
 	struct hsm_key key;
 	int ret;
 
-	snprintf(group, sizeof(group), "/sys/bus/pci/devices/%s/iommu_group",
-		 hsm_pci_address());
-	if (!access(group, F_OK))
+	if (hsm_behind_iommu())
 		SKIP(return, "an IOMMU would map each page");
 	ASSERT_NE(NULL, src);
 	ASSERT_EQ(0, madvise(src, len, MADV_NOHUGEPAGE));

@@ -17,7 +17,6 @@
 #include "lib/counters.h"
 #include "lib/harness.h"
 
-#define LIMIT	"/sys/module/azihsm/parameters/bounce_limit"
 #define KiB	1024UL
 #define MiB	(1024 * KiB)
 #define PAGE	4096UL
@@ -160,28 +159,6 @@ static unsigned long huge_kb(void)
 	return sum;
 }
 
-/* Whether the DMA layer has its own idea of how long a segment is. */
-static bool dma_is_bounced(void)
-{
-	char line[1024] = "";
-	FILE *f = fopen("/proc/cmdline", "r");
-
-	if (f) {
-		if (!fgets(line, sizeof(line), f))
-			line[0] = 0;
-		fclose(f);
-	}
-	return strstr(line, "swiotlb=force");
-}
-
-static int set_limit(unsigned int limit)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%u", limit);
-	return hsm_write_file(LIMIT, text);
-}
-
 FIXTURE(placement) {
 	struct client c;
 };
@@ -189,12 +166,12 @@ FIXTURE(placement) {
 FIXTURE_SETUP(placement)
 {
 	ASSERT_EQ(0, client_open(&self->c));
-	ASSERT_EQ(0, set_limit(8192));
+	ASSERT_EQ(0, hsm_set_bounce_limit(8192));
 }
 
 FIXTURE_TEARDOWN(placement)
 {
-	EXPECT_EQ(0, set_limit(4096));
+	EXPECT_EQ(0, hsm_set_bounce_limit(HSM_BOUNCE_LIMIT));
 	close(self->c.fd);
 }
 
@@ -277,7 +254,7 @@ TEST_F(placement, huge_pages_are_merged)
 	show("2 MiB in huge pages", cost);
 	EXPECT_EQ(0, cost.copied);
 	EXPECT_EQ(1024, cost.pinned);
-	if (!dma_is_bounced())
+	if (!hsm_dma_is_bounced())
 		EXPECT_EQ(2, cost.descriptors);
 	EXPECT_GE(64, cost.descriptors);
 	EXPECT_EQ(2, cost.mappings);
@@ -302,7 +279,7 @@ TEST_F(placement, hugetlb)
 	cost = cost_of(&self->c, src, dst, 2 * MiB, &ret);
 	EXPECT_EQ(0, ret);
 	show("2 MiB in hugetlb", cost);
-	if (!dma_is_bounced())
+	if (!hsm_dma_is_bounced())
 		EXPECT_EQ(2, cost.descriptors);
 	munmap(src, 2 * MiB);
 	munmap(dst, 2 * MiB);
@@ -318,7 +295,7 @@ TEST_F(placement, limit)
 	int ret;
 
 	/* At the limit and above it. */
-	ASSERT_EQ(0, set_limit(1024));
+	ASSERT_EQ(0, hsm_set_bounce_limit(1024));
 	ASSERT_EQ(0, hsm_query(self->c.fd, &q));
 	EXPECT_EQ(1024, q.bounce_limit);
 	cost = cost_of(&self->c, src, dst, 1024, &ret);
@@ -330,7 +307,7 @@ TEST_F(placement, limit)
 	EXPECT_EQ(2, cost.pinned);
 
 	/* Nothing is copied, and it works. */
-	ASSERT_EQ(0, set_limit(0));
+	ASSERT_EQ(0, hsm_set_bounce_limit(0));
 	memset(dst, 0xa5, 64 * KiB);
 	cost = cost_of(&self->c, src + 4090, dst + 7, 16, &ret);
 	EXPECT_EQ(0, ret);
@@ -341,7 +318,7 @@ TEST_F(placement, limit)
 	EXPECT_FALSE(all_bytes(dst + 7, 0xa5, 16));
 
 	/* More than a slot has is as much as a slot has. */
-	ASSERT_EQ(0, set_limit(0xffffffff));
+	ASSERT_EQ(0, hsm_set_bounce_limit(0xffffffff));
 	ASSERT_EQ(0, hsm_query(self->c.fd, &q));
 	EXPECT_EQ(8192, q.bounce_limit);
 	cost = cost_of(&self->c, src, dst, 8208, &ret);
@@ -358,9 +335,9 @@ TEST_F(placement, same_result)
 
 	fill_pattern(src, 8192, 5);
 	for (size_t len = 16; len <= 8192; len = len * 2 + 16) {
-		ASSERT_EQ(0, set_limit(8192));
+		ASSERT_EQ(0, hsm_set_bounce_limit(8192));
 		ASSERT_EQ(0, encrypt(&self->c, src, one, len, NULL));
-		ASSERT_EQ(0, set_limit(0));
+		ASSERT_EQ(0, hsm_set_bounce_limit(0));
 		ASSERT_EQ(0, encrypt(&self->c, src, two, len, NULL));
 		EXPECT_EQ(0, memcmp(one, two, len));
 	}
@@ -559,14 +536,14 @@ TEST_F_TIMEOUT(placement, copying_pays, 120)
 	for (unsigned int i = 0; i < ARRAY_SIZE(sizes); i++) {
 		__u64 pinned, copied;
 
-		ASSERT_EQ(0, set_limit(0));
+		ASSERT_EQ(0, hsm_set_bounce_limit(0));
 		pinned = measure(&self->c, src, dst, sizes[i]) / 1000;
 		if (sizes[i] > 8192) {
 			ksft_print_msg("%5zu bytes: %4llu us of CPU pinned\n",
 				       sizes[i], pinned);
 			continue;
 		}
-		ASSERT_EQ(0, set_limit(8192));
+		ASSERT_EQ(0, hsm_set_bounce_limit(8192));
 		copied = measure(&self->c, src, dst, sizes[i]) / 1000;
 		ksft_print_msg("%5zu bytes: %4llu us of CPU pinned, ", sizes[i],
 			       pinned);

@@ -123,6 +123,35 @@ const char *hsm_pci_address(void)
 	return pci_address;
 }
 
+bool hsm_behind_iommu(void)
+{
+	char path[128], type[16] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path),
+		 "/sys/bus/pci/devices/%s/iommu_group/type", hsm_pci_address());
+	f = fopen(path, "r");
+	if (!f)
+		return false;
+	if (fscanf(f, "%15s", type) != 1)
+		type[0] = 0;
+	fclose(f);
+	return !strcmp(type, "DMA");
+}
+
+bool hsm_dma_is_bounced(void)
+{
+	char line[1024] = "";
+	FILE *f = fopen("/proc/cmdline", "r");
+
+	if (f) {
+		if (!fgets(line, sizeof(line), f))
+			line[0] = 0;
+		fclose(f);
+	}
+	return strstr(line, "swiotlb=force");
+}
+
 int hsm_open(void)
 {
 	int fd = open(hsm_path(), O_RDWR | O_CLOEXEC);
@@ -203,4 +232,13 @@ int hsm_write_file(const char *path, const char *text)
 		ret = -errno;
 	close(fd);
 	return ret;
+}
+
+int hsm_set_bounce_limit(unsigned int limit)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", limit);
+	return hsm_write_file("/sys/module/azihsm/parameters/bounce_limit",
+			      text);
 }

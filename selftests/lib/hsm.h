@@ -27,6 +27,10 @@ const char *hsm_name(void);
 /* Path of the node, PCI address of its function. Both "" without a node. */
 const char *hsm_path(void);
 const char *hsm_pci_address(void);
+/* Whether the device reaches only what is mapped for it at that moment. */
+bool hsm_behind_iommu(void);
+/* Whether the device reaches only bounce buffers of the DMA layer. */
+bool hsm_dma_is_bounced(void);
 /* Looks for the node again; for use after the device was unbound or bound. */
 void hsm_rescan(void);
 /* Waits up to 20 s until there is a node that can be opened, or none. */
@@ -59,5 +63,9 @@ int hsm_reset(int fd, __u32 type);
 
 /* Writes a string to a file: 0 or a negative errno. */
 int hsm_write_file(const char *path, const char *text);
+
+/* The largest AES data that is copied, in bytes, and what it is by default. */
+#define HSM_BOUNCE_LIMIT	4096
+int hsm_set_bounce_limit(unsigned int limit);
 
 #endif /* AZIHSM_HSM_H */

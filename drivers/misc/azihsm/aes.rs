@@ -142,7 +142,7 @@ impl Controller<'_> {
     ) -> Result<(), Refusal> {
         let data = &request.data;
         let pinned = match Pinned::is_needed(data) {
-            true => Some(Pinned::new(self.pdev.as_ref(), data)?),
+            true => Some(Pinned::new(self.pdev.as_ref(), &self.spares, data)?),
             false => None,
         };
         let timeout = params::command_timeout();
@@ -286,18 +286,18 @@ impl Controller<'_> {
         verdict: Verdict,
     ) -> Result<(), Refusal> {
         match verdict {
-            Verdict::Done(success) => placement::deliver(slot, data, pinned, success),
+            Verdict::Done(success) => placement::deliver(slot, data, pinned, success, &self.spares),
             Verdict::Failed => {
-                placement::discard(pinned);
+                placement::discard(pinned, &self.spares);
                 Ok(())
             }
             Verdict::Inconsistent(inconsistent) => {
                 dev_dbg!(self.pdev, "inconsistent completion: {:?}\n", inconsistent);
-                placement::discard(pinned);
+                placement::discard(pinned, &self.spares);
                 Ok(())
             }
             Verdict::Lost => {
-                placement::discard(pinned);
+                placement::discard(pinned, &self.spares);
                 Err(self.lost())
             }
         }
@@ -349,9 +349,9 @@ pub(crate) fn reap(controller: &Controller<'_>, outcome: Outcome<CqeOf<Fast>>, l
 pub(crate) fn abandon(controller: &Controller<'_>, failed: bool, left: Left) {
     // Nothing of a decryption that failed may be seen.
     if failed && left.data.op == Op::Decrypt {
-        placement::discard(left.pinned);
-    } else {
-        drop(left.pinned);
+        placement::discard(left.pinned, &controller.spares);
+    } else if let Some(pinned) = left.pinned {
+        Pinned::keep(pinned, &controller.spares);
     }
     controller.settle_later(left.file.complete_aes());
 }

@@ -3,6 +3,7 @@
  * C helpers for what the Rust bindings cannot reach: macros, static inline
  * functions and fields of anonymous unions.
  */
+#include <linux/bvec.h>
 #include <linux/cdev.h>
 #include <linux/completion.h>
 #include <linux/cpumask.h>
@@ -12,12 +13,15 @@
 #include <linux/highmem.h>
 #include <linux/idr.h>
 #include <linux/module.h>
+#include <linux/mm.h>
 #include <linux/msi.h>
 #include <linux/pci.h>
 #include <linux/pid.h>
+#include <linux/scatterlist.h>
 #include <linux/sched/signal.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
+#include <linux/uio.h>
 
 #include "azihsm_helpers.h"
 
@@ -51,21 +55,74 @@ bool azihsm_current_exiting(void)
 	return current->flags & PF_EXITING;
 }
 
+/* The page that @offset of contiguous memory from @page on lies in. */
+static struct page *page_at(struct page *page, size_t offset)
+{
+	return pfn_to_page(page_to_pfn(page) + (offset >> PAGE_SHIFT));
+}
+
 void azihsm_memzero_page(struct page *page, size_t offset, size_t len)
 {
-	memzero_page(page, offset, len);
+	memzero_page(page_at(page, offset), offset_in_page(offset), len);
 }
 
 void azihsm_memcpy_from_page(void *to, struct page *page, size_t offset,
 			     size_t len)
 {
-	memcpy_from_page(to, page, offset, len);
+	memcpy_from_page(to, page_at(page, offset), offset_in_page(offset), len);
 }
 
 void azihsm_memcpy_to_page(struct page *page, size_t offset, const void *from,
 			   size_t len)
 {
-	memcpy_to_page(page, offset, from, len);
+	memcpy_to_page(page_at(page, offset), offset_in_page(offset), from, len);
+}
+
+/* Whether @page comes behind @count contiguous pages from @first on. */
+bool azihsm_page_follows(const struct page *page, const struct page *first,
+			 size_t count)
+{
+	return page_to_pfn(page) == page_to_pfn(first) + count &&
+	       zone_device_pages_have_same_pgmap(page, first);
+}
+
+struct page *azihsm_sg_page(struct scatterlist *sg)
+{
+	return sg_page(sg);
+}
+
+void azihsm_sg_set_page(struct scatterlist *sg, struct page *page,
+			unsigned int len, unsigned int offset)
+{
+	sg_set_page(sg, page, len, offset);
+}
+
+void azihsm_sg_mark_end(struct scatterlist *sg)
+{
+	sg_mark_end(sg);
+}
+
+/*
+ * The next bytes of an iterator over bio_vecs, which is moved behind them; false
+ * if there are none.
+ */
+bool azihsm_iov_iter_next(struct iov_iter *iter, struct bio_vec *next)
+{
+	size_t skip = iter->iov_offset;
+	const struct bio_vec *bvec;
+
+	if (!iov_iter_is_bvec(iter) || !iov_iter_count(iter))
+		return false;
+	/* An iterator may stand at the end of an entry, and entries be empty. */
+	for (bvec = iter->bvec; skip >= bvec->bv_len; bvec++)
+		skip -= bvec->bv_len;
+	skip += bvec->bv_offset;
+	bvec_set_page(next, page_at(bvec->bv_page, skip),
+		      min_t(size_t, bvec->bv_offset + bvec->bv_len - skip,
+			    iov_iter_count(iter)),
+		      offset_in_page(skip));
+	iov_iter_advance(iter, next->bv_len);
+	return true;
 }
 
 unsigned int azihsm_dma_get_max_seg_size(struct device *dev)

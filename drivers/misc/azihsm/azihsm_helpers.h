@@ -8,6 +8,7 @@
 
 #include <linux/types.h>
 
+struct bio_vec;
 struct blk_plug_cb;
 struct cdev;
 struct completion;
@@ -21,6 +22,7 @@ struct iov_iter;
 struct page;
 struct pci_dev;
 struct pid;
+struct scatterlist;
 
 /* kapi/chrdev.rs */
 struct cdev *azihsm_inode_cdev(const struct inode *inode);
@@ -35,6 +37,15 @@ struct pid *azihsm_current_tgid(void);
 bool azihsm_current_exiting(void);
 
 /* kapi/mm.rs */
+bool azihsm_page_follows(const struct page *page, const struct page *first,
+			 size_t count);
+struct page *azihsm_sg_page(struct scatterlist *sg);
+void azihsm_sg_set_page(struct scatterlist *sg, struct page *page,
+			unsigned int len, unsigned int offset);
+void azihsm_sg_mark_end(struct scatterlist *sg);
+bool azihsm_iov_iter_next(struct iov_iter *iter, struct bio_vec *next);
+
+/* kapi/mm/bytes.rs */
 void azihsm_memzero_page(struct page *page, size_t offset, size_t len);
 void azihsm_memcpy_from_page(void *to, struct page *page, size_t offset,
 			     size_t len);

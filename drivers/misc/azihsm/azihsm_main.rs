@@ -8,7 +8,7 @@
 //! ```text
 //!   front doors   chardev  uring  mgmt  sysfs  pci
 //!   requests      session  files  control  aes  query  request/
-//!   engine        queue  slot  command  pool  waiters  dma  placement
+//!   engine        queue  slot  command  pool  waiters  dma  placement  spares
 //!   controller    controller  lifecycle  admin  recovery  ladder  vectors  sriov
 //!   hardware      regs  ring  wire/
 //! ```
@@ -52,6 +52,7 @@ mod request;
 mod ring;
 mod session;
 mod slot;
+mod spares;
 mod sriov;
 mod stats;
 mod sysfs;

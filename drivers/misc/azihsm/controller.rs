@@ -59,6 +59,10 @@ use crate::{
     log::{dev_err, dev_info},
     params,
     patience::Patience,
+    placement::{
+        Pinned,
+        KEPT, //
+    },
     pool::Pool,
     query::Facts,
     queue::{
@@ -79,6 +83,7 @@ use crate::{
         VS, //
     },
     ring,
+    spares::Spares,
     sriov::Sriov,
     uapi::{
         Ext,
@@ -137,6 +142,8 @@ pub(crate) struct Controller<'bound> {
     pub(crate) control: Pool<Control>,
     /// Fast-path queues.
     pub(crate) fast: Pool<Fast>,
+    /// What fast-path commands with pinned data took that ended.
+    pub(crate) spares: Spares<Pinned>,
     /// Receives Identify data.
     pub(crate) identify_page: Coherent<[identify::Data]>,
     /// How interrupt vectors are shared out, once they are allocated.
@@ -203,6 +210,7 @@ impl<'bound> Controller<'bound> {
                 admin,
                 control: Pool::new(MAX_CONTROL_QUEUES)?,
                 fast: Pool::new(MAX_AES_QUEUES)?,
+                spares: Spares::new(KEPT)?,
                 identify_page: Coherent::zeroed_slice(dev, 1, GFP_KERNEL)?,
                 vectors: SetOnce::new(),
                 ready_ms: Atomic::new(CAP::MAX_TIMEOUT_MS),

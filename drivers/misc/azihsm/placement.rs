@@ -40,7 +40,8 @@ use crate::{
         dma::UserMapping,
         mm::{
             Access,
-            PinnedPages, //
+            PinnedPages,
+            ROOM, //
         },
         uaccess::fault_in_readable, //
     },
@@ -49,6 +50,11 @@ use crate::{
     request::aes::{
         Data,
         Request, //
+    },
+    spares::{
+        Limit,
+        Spare,
+        Spares, //
     },
     stats::Usage,
     uapi::{
@@ -70,17 +76,30 @@ use crate::{
     },
 };
 
+/// What is kept of commands that ended; see [`Pinned`].
+///
+/// A command of 4 MiB, with all pages apart, takes 96 KiB. This is for 80 of these, or for as many
+/// small ones as there are slots.
+pub(crate) const KEPT: Limit = Limit {
+    count: 1024,
+    size: 8 << 20,
+};
+
 /// One direction of a command's data in the caller's pages.
 struct Mapped {
     mapping: UserMapping,
-    /// List segments behind the one of the slot.
+    /// Room for list segments behind the one of the slot.
     more: Option<Coherent<[Descriptor]>>,
 }
 
-/// Data of a command in the caller's pages. Dropping it may sleep.
+/// Data of a command in the caller's pages, and all that it takes to tell the device where they are.
+/// Dropping it may sleep.
+///
+/// That is needed before there is a slot, so no slot has it. When a command ended, what it took is
+/// kept for another, so that usually nothing has to be allocated.
 pub(crate) struct Pinned {
-    source: Option<Mapped>,
-    destination: Option<Mapped>,
+    source: Mapped,
+    destination: Mapped,
 }
 
 fn no_memory(errno: Error) -> Refusal {
@@ -93,40 +112,52 @@ fn user(address: u64, offset: u32) -> UserPtr {
 }
 
 impl Mapped {
-    /// Maps the `len` bytes at `address` that `pin` pins, [`None`] if there are none.
-    fn new(
+    fn new(dev: &Device<Bound>) -> Self {
+        Self {
+            mapping: UserMapping::new(dev),
+            more: None,
+        }
+    }
+
+    /// Maps the `len` bytes at `address` that `pin` pins, nothing if there are none.
+    fn map(
+        &mut self,
         dev: &Device<Bound>,
-        address: u64,
-        len: u32,
+        (address, len): (u64, u32),
         direction: DataDirection,
-        pin: &impl Fn(u64, usize, Access) -> Result<PinnedPages>,
-    ) -> Result<Option<Self>> {
+        pin: &impl Fn(&mut PinnedPages, u64, usize, Access, u32) -> Result,
+    ) -> Result {
         if len == 0 {
-            return Ok(None);
+            return Ok(());
         }
         let access = match direction {
             DataDirection::ToDevice => Access::Read,
             _ => Access::Write,
         };
-        // CAST: 32-bit lengths.
-        let pages = pin(address, len as usize, access)?;
-        let mut mapping = UserMapping::new(dev, pages, direction)?;
+        self.mapping.map(dev, direction, |pages, max| {
+            // CAST: 32-bit lengths.
+            pin(pages, address, len as usize, access, max)
+        })?;
         if access == Access::Write {
             // From now on the device may write, whatever becomes of the command.
-            mapping.mark_written();
+            self.mapping.mark_written();
         }
         // CAST: The kernel has 64 bits.
-        let segments = segments_needed(mapping.segment_count() as usize);
-        let more = match segments {
-            0 | 1 => None,
-            _ => Some(Coherent::zeroed_slice(
-                dev,
-                (segments - 1) * PER_SEGMENT,
-                // The caller chooses how much that is: more than there can be is no bug.
-                GFP_KERNEL | __GFP_NOWARN,
-            )?),
-        };
-        Ok(Some(Self { mapping, more }))
+        let count = self.mapping.segment_count() as usize;
+        // Of this length the next command may have more.
+        let count = count.max(self.mapping.page_count().min(ROOM));
+        let needed = segments_needed(count).saturating_sub(1) * PER_SEGMENT;
+        if self.more.as_ref().map_or(0, |more| more.len()) < needed {
+            self.more = None;
+            // The caller chooses how much that is: more than there can be is no bug.
+            let flags = GFP_KERNEL | __GFP_NOWARN;
+            self.more = Some(Coherent::zeroed_slice(dev, needed, flags)?);
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> usize {
+        self.mapping.list_size() + self.more.as_ref().map_or(0, |more| more.size())
     }
 
     /// Writes the list and returns the number of its data descriptors.
@@ -168,37 +199,67 @@ impl Pinned {
     ///
     /// May sleep for as long as the caller's memory takes to become present, so no slot may be
     /// held.
-    pub(crate) fn new(dev: &Device<Bound>, data: &Data) -> Result<KBox<Self>, Refusal> {
-        Self::with(dev, data, PinnedPages::new)
+    pub(crate) fn new(
+        dev: &Device<Bound>,
+        spares: &Spares<Self>,
+        data: &Data,
+    ) -> Result<KBox<Self>, Refusal> {
+        Self::with(dev, spares, data, PinnedPages::pin)
     }
 
-    /// Maps the data of a command, which `pin` pins.
+    /// Maps the data of a command, which `pin` pins, with what `spares` has.
     pub(crate) fn with(
         dev: &Device<Bound>,
+        spares: &Spares<Self>,
         data: &Data,
-        pin: impl Fn(u64, usize, Access) -> Result<PinnedPages>,
+        pin: impl Fn(&mut PinnedPages, u64, usize, Access, u32) -> Result,
     ) -> Result<KBox<Self>, Refusal> {
-        let (to, from) = (DataDirection::ToDevice, DataDirection::FromDevice);
-        let mapped = || -> Result<KBox<Self>> {
-            let source = Mapped::new(dev, data.src, data.src_len, to, &pin)?;
-            let destination = Mapped::new(dev, data.dst, data.dst_len, from, &pin)?;
-            Ok(KBox::new(
-                Self {
-                    source,
-                    destination,
-                },
-                GFP_KERNEL,
-            )?)
+        let mut pinned = match spares.take() {
+            Some(pinned) => pinned,
+            None => Self::unused(dev).map_err(no_memory)?,
         };
-        mapped().map_err(no_memory)
+        match pinned.map(dev, data, &pin) {
+            Ok(()) => Ok(pinned),
+            Err(e) => {
+                Self::keep(pinned, spares);
+                Err(no_memory(e))
+            }
+        }
+    }
+
+    fn unused(dev: &Device<Bound>) -> Result<KBox<Self>> {
+        let unused = Self {
+            source: Mapped::new(dev),
+            destination: Mapped::new(dev),
+        };
+        Ok(KBox::new(unused, GFP_KERNEL)?)
+    }
+
+    fn map(
+        &mut self,
+        dev: &Device<Bound>,
+        data: &Data,
+        pin: &impl Fn(&mut PinnedPages, u64, usize, Access, u32) -> Result,
+    ) -> Result {
+        let (to, from) = (DataDirection::ToDevice, DataDirection::FromDevice);
+        self.source.map(dev, (data.src, data.src_len), to, pin)?;
+        self.destination
+            .map(dev, (data.dst, data.dst_len), from, pin)
+    }
+
+    /// Unmaps and unpins the data, and keeps what that took for other commands. May sleep.
+    pub(crate) fn keep(mut pinned: KBox<Self>, spares: &Spares<Self>) {
+        pinned.source.mapping.release();
+        pinned.destination.mapping.release();
+        spares.keep(pinned);
     }
 
     /// Writes the lists and returns the descriptors that point to them.
     fn write_lists(&self, lists: Lists<'_>, usage: &mut Usage) -> Result<(Descriptor, Descriptor)> {
-        let mut list = |mapped: &Option<Mapped>, area| -> Result<Descriptor> {
-            let Some(mapped) = mapped else {
+        let mut list = |mapped: &Mapped, area| -> Result<Descriptor> {
+            if mapped.mapping.segment_count() == 0 {
                 return Ok(Descriptor::NONE);
-            };
+            }
             // CAST: A transfer has less than 4 GiB.
             usage.pages_pinned += mapped.mapping.page_count() as u32;
             usage.descriptors += mapped.mapping.segment_count();
@@ -210,6 +271,12 @@ impl Pinned {
             list(&self.source, Area::Source)?,
             list(&self.destination, Area::Destination)?,
         ))
+    }
+}
+
+impl Spare for Pinned {
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.source.size() + self.destination.size()
     }
 }
 
@@ -316,9 +383,12 @@ pub(crate) fn deliver<H: Host>(
     data: &Data,
     pinned: Option<KBox<Pinned>>,
     success: Success,
+    spares: &Spares<Pinned>,
 ) -> Result<(), Refusal> {
     let bounced = pinned.is_none();
-    drop(pinned);
+    if let Some(pinned) = pinned {
+        Pinned::keep(pinned, spares);
+    }
     let text = Piece {
         offset: 0,
         // CAST: Bounced data fits the area.
@@ -337,15 +407,16 @@ pub(crate) fn deliver<H: Host>(
 }
 
 /// Makes sure that nothing of a failed command reaches the caller.
-pub(crate) fn discard(pinned: Option<KBox<Pinned>>) {
+pub(crate) fn discard(pinned: Option<KBox<Pinned>>, spares: &Spares<Pinned>) {
     // Bounced output is not copied, and wiped with the slot.
-    let Some(pinned) = pinned else {
+    let Some(mut pinned) = pinned else {
         return;
     };
-    if let Some(destination) = KBox::into_inner(pinned).destination {
-        // The pages are cleared after they are unmapped: unmapping may copy output to them.
-        let mut pages = destination.mapping.unmap();
+    // The pages are cleared after they are unmapped: unmapping may copy output to them.
+    let pages = pinned.destination.mapping.unmap();
+    if pages.len() != 0 {
         // The whole range is in range.
         let _ = pages.zero_range(0, pages.len());
     }
+    Pinned::keep(pinned, spares);
 }

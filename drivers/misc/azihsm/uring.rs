@@ -40,6 +40,7 @@ use crate::{
     controller::Controller,
     files::FileSession,
     kapi::{
+        mm::PinnedPages,
         plug,
         uring::{
             self,
@@ -198,18 +199,18 @@ pub(crate) fn pin(
     if issue.is_nonblocking() && !controller.fast.has_room() {
         return Err(Stop::Retry);
     }
-    let dev = controller.pdev.as_ref();
+    let (dev, spares) = (controller.pdev.as_ref(), &controller.spares);
     if !is_fixed {
-        return Ok(Some(Pinned::new(dev, data)?));
+        return Ok(Some(Pinned::new(dev, spares, data)?));
     }
-    let fixed = |address, len, access| {
-        // SAFETY: The pages go to the slot of the command. They are dropped when the output is
+    let fixed = |pages: &mut PinnedPages, address, len, access, max| {
+        // SAFETY: The pages go to the slot of the command. They are released when the output is
         // brought to the submitter, by the task that completes the command after that; or by whoever
         // takes the slot back under the lock `rings`, which that task waits for if it comes too
         // late; or before the command is known to anybody else, if it cannot be sent.
-        unsafe { issue.fixed_pages(address, len, access) }
+        unsafe { issue.fixed_pages(pages, address, len, access, max) }
     };
-    Ok(Some(Pinned::with(dev, data, fixed)?))
+    Ok(Some(Pinned::with(dev, spares, data, fixed)?))
 }
 
 /// Sends a command to the device.

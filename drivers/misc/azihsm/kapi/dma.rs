@@ -5,8 +5,6 @@
 //! C headers: [`include/linux/dma-mapping.h`](srctree/include/linux/dma-mapping.h),
 //! [`include/linux/scatterlist.h`](srctree/include/linux/scatterlist.h)
 
-use core::ptr::NonNull;
-
 use kernel::{
     bindings,
     device::{
@@ -18,6 +16,7 @@ use kernel::{
         DmaAddress, //
     },
     error::to_result,
+    page::PAGE_SIZE,
     prelude::*,
     sync::aref::ARef, //
 };
@@ -39,6 +38,9 @@ mod ffi {
     }
 }
 
+/// The bits of an address or a length that are less than a page.
+const PAGE_OFFSET: u32 = PAGE_SIZE as u32 - 1;
+
 /// One piece of a mapping, contiguous for the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
@@ -48,156 +50,137 @@ pub(crate) struct Segment {
     pub(crate) len: u32,
 }
 
-/// A scatter-gather table for pinned pages.
-///
-/// # Invariants
-///
-/// `self.0` was initialised by `sg_alloc_table_from_pages_segment()`.
-struct Table(bindings::sg_table);
-
-impl Table {
-    /// Lists `pages`, as few entries as `max_segment` allows.
-    fn new(pages: &mut PinnedPages, max_segment: u32) -> Result<Self> {
-        let offset = u32::try_from(pages.offset())?;
-        let len = pages.len();
-        let pages = pages.pages_mut();
-        let mut table: bindings::sg_table = pin_init::zeroed();
-
-        // SAFETY: `table` is valid for writes. `pages` is an array of valid pages, not empty, that
-        // covers `len` bytes from `offset` on, by the invariants of `PinnedPages`. It is only read.
-        to_result(unsafe {
-            bindings::sg_alloc_table_from_pages_segment(
-                &mut table,
-                pages.as_mut_ptr().cast(),
-                u32::try_from(pages.len())?,
-                offset,
-                len,
-                max_segment,
-                bindings::GFP_KERNEL,
-            )
-        })?;
-
-        // INVARIANT: Just initialised.
-        Ok(Self(table))
-    }
-}
-
-impl Drop for Table {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant the table is initialised.
-        unsafe { bindings::sg_free_table(&mut self.0) };
-    }
-}
-
-/// The mapping of a scatter-gather table.
-///
-/// # Invariants
-///
-/// `table` is mapped for `dev` in direction `dir`.
-struct Mapped {
-    dev: ARef<Device>,
-    dir: DataDirection,
-    table: Table,
-}
-
-// SAFETY: A mapping can be undone by any task.
-unsafe impl Send for Mapped {}
-
-// SAFETY: A shared `Mapped` is only read.
-unsafe impl Sync for Mapped {}
-
-impl Mapped {
-    /// Maps `table`.
-    fn new(dev: &Device<Bound>, mut table: Table, dir: DataDirection) -> Result<Self> {
-        // SAFETY: The device is bound, and by its type invariant the table is initialised.
-        to_result(unsafe { bindings::dma_map_sgtable(as_raw(dev), &mut table.0, dir.into(), 0) })
-            // That is what it says if there is no room to bounce the data.
-            .map_err(|e| if e == EIO { ENOMEM } else { e })?;
-
-        // INVARIANT: Just mapped.
-        let dev: &Device = dev;
-        Ok(Self {
-            dev: dev.into(),
-            dir,
-            table,
-        })
-    }
-}
-
-impl Drop for Mapped {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants the table is mapped for this device in this direction. The
-        // device is still bound by the contract of `UserMapping`.
-        unsafe {
-            bindings::dma_unmap_sgtable(as_raw(&self.dev), &mut self.table.0, self.dir.into(), 0)
-        };
-    }
-}
-
-/// A range of user memory, mapped for DMA.
+/// A range of user memory, mapped for DMA; or none, at first and when it was released.
 ///
 /// As for [`kernel::dma::Coherent`], nothing but the driver sees to it that the mapping is gone
 /// before the device is unbound: it holds a reference to the device, but not to the binding, so that
 /// it can be kept with a command that outlives its caller.
 ///
-/// Dropping it unmaps and unpins the range. The device must have stopped using it by then. Unpinning
-/// may sleep, so that a mapping must not be dropped in atomic context;
+/// The memory for the list of segments stays when the range is released; see [`PinnedPages`].
+///
+/// Releasing and dropping it unmaps and unpins the range. The device must have stopped using it by
+/// then. Unpinning may sleep, so that a mapping must not be dropped in atomic context;
 /// [`unmap`](Self::unmap) can be used there.
+///
+/// # Invariants
+///
+/// - If `segments` is not 0, the pieces of `pages` are mapped for `dev` in direction `dir`: that
+///   many segments, described in the first entries.
+/// - `max_segment` is whole pages, and not 0.
 pub(crate) struct UserMapping {
-    // Field order: unmapped before it is unpinned.
-    mapped: Mapped,
+    dev: ARef<Device>,
+    max_segment: u32,
+    dir: DataDirection,
+    segments: u32,
     pages: PinnedPages,
 }
 
 impl UserMapping {
-    /// Maps `pages` for DMA by `dev`. May sleep.
+    /// Makes one for `dev`, without a range.
+    pub(crate) fn new(dev: &Device<Bound>) -> Self {
+        // SAFETY: `dev` is a valid device.
+        let device_max = unsafe { ffi::azihsm_dma_get_max_seg_size(as_raw(dev)) };
+        // SAFETY: `dev` is a valid device.
+        let platform_max = unsafe { bindings::dma_max_mapping_size(as_raw(dev)) };
+        let max_segment = device_max.min(u32::try_from(platform_max).unwrap_or(u32::MAX));
+        let dev: &Device = dev;
+
+        // INVARIANT: Nothing is mapped. `max_segment` is rounded down to whole pages, and up to one:
+        // less is not possible.
+        Self {
+            dev: dev.into(),
+            max_segment: (max_segment & !PAGE_OFFSET).max(PAGE_OFFSET + 1),
+            dir: DataDirection::None,
+            segments: 0,
+            pages: PinnedPages::new(),
+        }
+    }
+
+    /// Releases the range and maps another for DMA by `dev`, the device that this is for. May sleep.
+    ///
+    /// `pin` pins the range: it is told how long a piece may be.
     ///
     /// Physically contiguous pages become one segment, up to the length of segment that the device
     /// (see `dma_set_max_seg_size()`) and the platform take.
     ///
     /// # Errors
     ///
-    /// - `EINVAL`: `dir` is not a direction, or lets the device write to pages pinned for reading.
-    /// - `ENOMEM`: no memory for the table.
+    /// There is no range then.
+    ///
+    /// - `EINVAL`: `dev` is another device, `dir` is not a direction, or it lets the device write to
+    ///   pages pinned for reading.
     /// - `EIO` and others: `dma_map_sgtable()` could not map it.
-    pub(crate) fn new(
+    /// - What `pin` returns.
+    pub(crate) fn map(
+        &mut self,
         dev: &Device<Bound>,
-        mut pages: PinnedPages,
         dir: DataDirection,
-    ) -> Result<Self> {
-        match dir {
-            DataDirection::ToDevice => {}
-            DataDirection::FromDevice | DataDirection::Bidirectional if pages.is_writable() => {}
-            _ => return Err(EINVAL),
+        pin: impl FnOnce(&mut PinnedPages, u32) -> Result,
+    ) -> Result {
+        self.release();
+        if as_raw(dev) != as_raw(&self.dev) {
+            return Err(EINVAL);
         }
-
-        // SAFETY: `dev` is a valid device.
-        let device_max = unsafe { ffi::azihsm_dma_get_max_seg_size(as_raw(dev)) };
-        // SAFETY: `dev` is a valid device.
-        let platform_max = unsafe { bindings::dma_max_mapping_size(as_raw(dev)) };
-        let max_segment = device_max.min(u32::try_from(platform_max).unwrap_or(u32::MAX));
-
-        let table = Table::new(&mut pages, max_segment)?;
-        let mapped = Mapped::new(dev, table, dir)?;
-
-        Ok(Self { mapped, pages })
+        pin(&mut self.pages, self.max_segment)?;
+        self.map_pages(dir).inspect_err(|_| self.pages.release())
     }
 
-    /// Returns the number of segments.
+    fn map_pages(&mut self, dir: DataDirection) -> Result {
+        match dir {
+            DataDirection::ToDevice => {}
+            DataDirection::FromDevice | DataDirection::Bidirectional
+                if self.pages.is_writable() => {}
+            _ => return Err(EINVAL),
+        }
+        let mut table = self.table()?;
+        // SAFETY: The device is bound, as `map` was shown, and the entries are those of pinned pages.
+        to_result(unsafe {
+            bindings::dma_map_sgtable(as_raw(&self.dev), &mut table, dir.into(), 0)
+        })
+        // That is what it says if there is no room to bounce the data.
+        .map_err(|e| if e == EIO { ENOMEM } else { e })?;
+
+        // INVARIANT: Just mapped.
+        self.dir = dir;
+        self.segments = table.nents;
+        Ok(())
+    }
+
+    /// Returns the pieces as a table, valid as long as the pages are pinned.
+    fn table(&mut self) -> Result<bindings::sg_table> {
+        let pieces = self.pages.pieces_mut();
+        let count = u32::try_from(pieces.len())?;
+        if count == 0 {
+            return Err(EINVAL);
+        }
+        Ok(bindings::sg_table {
+            sgl: pieces.as_mut_ptr(),
+            nents: count,
+            orig_nents: count,
+        })
+    }
+
+    /// Returns the number of segments, 0 if there is no range.
     pub(crate) fn segment_count(&self) -> u32 {
-        self.mapped.table.0.nents
+        self.segments
     }
 
     /// Returns the segments, in the order of the bytes in the range.
-    pub(crate) fn segments(&self) -> Segments<'_> {
-        Segments {
-            next: NonNull::new(self.mapped.table.0.sgl),
-            left: self.mapped.table.0.nents,
-            _table: &self.mapped.table,
-        }
+    pub(crate) fn segments(&self) -> impl ExactSizeIterator<Item = Segment> + '_ {
+        // CAST: A `u32` fits a `usize` on the 64-bit machines this runs on.
+        let entries = self.pages.pieces().iter().take(self.segments as usize);
+        entries.map(|entry| {
+            let entry = core::ptr::from_ref(entry).cast_mut();
+            Segment {
+                // SAFETY: By the type invariants this is a mapped entry, which is only read.
+                address: unsafe { bindings::sg_dma_address(entry) },
+                // SAFETY: As above.
+                len: unsafe { bindings::sg_dma_len(entry) },
+            }
+        })
     }
 
-    /// Returns the number of bytes in the range.
+    /// Returns the number of bytes in the range, 0 if there is none.
     pub(crate) fn len(&self) -> usize {
         self.pages.len()
     }
@@ -205,6 +188,11 @@ impl UserMapping {
     /// Returns the number of pages that the range touches.
     pub(crate) fn page_count(&self) -> usize {
         self.pages.page_count()
+    }
+
+    /// Returns the size of the memory that is there for the list of segments, in bytes.
+    pub(crate) fn list_size(&self) -> usize {
+        self.pages.list_size()
     }
 
     /// Notes that the device wrote to the range, or may have; see [`PinnedPages::mark_written`].
@@ -216,50 +204,33 @@ impl UserMapping {
     ///
     /// Does not sleep. The device must have stopped using the range. What it wrote is there to be
     /// read, and stays as it is or as it is overwritten: bounce buffers have been copied back.
-    pub(crate) fn unmap(self) -> PinnedPages {
-        let Self { mapped, pages } = self;
+    pub(crate) fn unmap(&mut self) -> &mut PinnedPages {
+        if self.segments != 0 {
+            if let Ok(mut table) = self.table() {
+                // SAFETY: By the type invariants the table is mapped for this device in this
+                // direction. The device is still bound by the contract of this type.
+                unsafe {
+                    bindings::dma_unmap_sgtable(as_raw(&self.dev), &mut table, self.dir.into(), 0)
+                };
+            }
+        }
+        // INVARIANT: Not mapped.
+        self.segments = 0;
+        &mut self.pages
+    }
 
-        drop(mapped);
-        pages
+    /// Undoes the mapping and unpins the range: there is none then. May sleep.
+    pub(crate) fn release(&mut self) {
+        self.unmap().release();
     }
 }
 
-/// Iterator over the segments of a [`UserMapping`].
-///
-/// # Invariants
-///
-/// `next` and what follows it are `left` mapped entries of `_table`; it is `Some` if `left` is not 0.
-pub(crate) struct Segments<'a> {
-    next: Option<NonNull<bindings::scatterlist>>,
-    left: u32,
-    _table: &'a Table,
-}
-
-impl Iterator for Segments<'_> {
-    type Item = Segment;
-
-    fn next(&mut self) -> Option<Segment> {
-        self.left = self.left.checked_sub(1)?;
-        let entry = self.next?.as_ptr();
-
-        // SAFETY: By the type invariants this is a mapped entry of a table that is borrowed.
-        let address = unsafe { bindings::sg_dma_address(entry) };
-        // SAFETY: As above.
-        let len = unsafe { bindings::sg_dma_len(entry) };
-        // SAFETY: As above. For the last entry of the list the function returns null.
-        self.next = NonNull::new(unsafe { bindings::sg_next(entry) });
-
-        Some(Segment { address, len })
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        // CAST: A `u32` fits a `usize` on the 64-bit machines this runs on.
-        let left = self.left as usize;
-        (left, Some(left))
+impl Drop for UserMapping {
+    fn drop(&mut self) {
+        // Before the pages are released, which they do themselves.
+        self.unmap();
     }
 }
-
-impl ExactSizeIterator for Segments<'_> {}
 
 /// Returns the C device.
 fn as_raw(dev: &Device) -> *mut bindings::device {

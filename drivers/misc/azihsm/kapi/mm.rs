@@ -2,11 +2,13 @@
 
 //! Pinned user memory.
 //!
-//! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h)
+//! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
+//! [`include/linux/scatterlist.h`](srctree/include/linux/scatterlist.h)
 
-use core::ptr::NonNull;
+mod bytes;
 
 use kernel::{
+    alloc::flags::__GFP_NOWARN,
     bindings,
     page::PAGE_SIZE,
     prelude::*, //
@@ -19,28 +21,39 @@ use kernel::{
 mod ffi {
     use kernel::{
         bindings,
-        ffi::c_void, //
+        ffi::c_uint, //
     };
 
     unsafe extern "C" {
-        pub(super) fn azihsm_memzero_page(page: *mut bindings::page, offset: usize, len: usize);
-        pub(super) fn azihsm_memcpy_from_page(
-            to: *mut c_void,
+        pub(super) fn azihsm_page_follows(
+            page: *const bindings::page,
+            first: *const bindings::page,
+            count: usize,
+        ) -> bool;
+        pub(super) fn azihsm_sg_page(sg: *const bindings::scatterlist) -> *mut bindings::page;
+        pub(super) fn azihsm_sg_set_page(
+            sg: *mut bindings::scatterlist,
             page: *mut bindings::page,
-            offset: usize,
-            len: usize,
+            len: c_uint,
+            offset: c_uint,
         );
-        pub(super) fn azihsm_memcpy_to_page(
-            page: *mut bindings::page,
-            offset: usize,
-            from: *const c_void,
-            len: usize,
-        );
+        pub(super) fn azihsm_sg_mark_end(sg: *mut bindings::scatterlist);
+        pub(super) fn azihsm_iov_iter_next(
+            iter: *mut bindings::iov_iter,
+            next: *mut bindings::bio_vec,
+        ) -> bool;
     }
 }
 
 /// The most pages in a [`PinnedPages`]: what fits an allocation for the list of them.
-const MAX_PAGES: usize = i32::MAX as usize / size_of::<NonNull<bindings::page>>();
+const MAX_PAGES: usize = i32::MAX as usize / size_of::<bindings::scatterlist>();
+
+/// Number of pages that are pinned at once: their addresses are on the stack meanwhile.
+const AT_ONCE: usize = 32;
+
+/// For a range of so many pages, those of 4 MiB wherever they begin, or fewer there is room for as many
+/// pieces from the beginning: which pages are contiguous is different each time.
+pub(crate) const ROOM: usize = 1025;
 
 /// What pinned memory is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,56 +64,65 @@ pub(crate) enum Access {
     Write,
 }
 
-/// A range of user memory that stays where it is.
+/// A range of user memory that stays where it is; or none, at first and when it was released.
 ///
 /// The pages belong to user space all the time: it may read and write them, unmap them or give them
 /// away, and only their physical place is guaranteed. Bytes in them can change at any moment, so
 /// they are only copied here, never borrowed.
 ///
-/// The pages are unpinned on drop, which may sleep.
+/// The memory for the list of pages stays when the range is released, so that nothing is allocated
+/// for the next one unless its list is longer.
+///
+/// The range is released on drop, which may sleep.
 ///
 /// # Invariants
 ///
-/// - `pages` are the pages that cover `len` bytes starting `offset` bytes into the first one.
-/// - `self` owns one pin of each page, taken with the rights that `access` says; or, if `borrowed`,
-///   somebody else does, for as long as `self` lives.
-/// - `offset` is less than a page, and `len` is not 0.
+/// - `pieces` are entries of a scatter-gather list, none of them a link, for `len` bytes in all.
+///   Each is contiguous in memory.
+/// - `self` owns one pin of each page, taken with the rights that `access` says, and no two entries
+///   have a page in common; or, if `borrowed`, somebody else owns the pins until the range is
+///   released.
 pub(crate) struct PinnedPages {
-    pages: KVVec<NonNull<bindings::page>>,
-    offset: usize,
+    pieces: KVVec<bindings::scatterlist>,
     len: usize,
+    page_count: usize,
     access: Access,
     written: bool,
     borrowed: bool,
 }
 
-// SAFETY: Pins can be given up, and pages be accessed, by any task.
-unsafe impl Send for PinnedPages {}
-
-// SAFETY: A shared `PinnedPages` only allows copies out of the pages, which nobody has exclusive
-// access to anyway.
-unsafe impl Sync for PinnedPages {}
-
 impl PinnedPages {
-    /// Pins the `len` bytes of the current process at `addr`.
+    /// Makes one without a range.
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: There are no pages.
+        Self {
+            pieces: KVVec::new(),
+            len: 0,
+            page_count: 0,
+            access: Access::Read,
+            written: false,
+            borrowed: false,
+        }
+    }
+
+    /// Releases the range and pins the `len` bytes of the current process at `addr`.
+    ///
+    /// Contiguous pages become one piece, of up to `max_piece` bytes, which are whole pages.
     ///
     /// The pins are meant to be held for the time of one transfer: they do not count against the
     /// process's limit of locked memory, and may hinder the kernel from moving pages. May sleep.
     ///
     /// # Errors
     ///
-    /// - `EINVAL`: `len` is 0.
+    /// - `EINVAL`: `len` is 0, or `max_piece` no whole pages.
     /// - `EFAULT`: the range is not (all) there, does not allow the access or is too long.
     /// - `ENOMEM`: no memory for the list of pages.
     /// - `EINTR`: the task is being killed.
-    pub(crate) fn new(addr: u64, len: usize, access: Access) -> Result<Self> {
+    pub(crate) fn pin(&mut self, addr: u64, len: usize, access: Access, max_piece: u32) -> Result {
+        self.begin(len, access, max_piece)?;
         let addr = usize::try_from(addr).map_err(|_| EFAULT)?;
-        let offset = addr % PAGE_SIZE;
-        let count = offset.checked_add(len).ok_or(EFAULT)?.div_ceil(PAGE_SIZE);
-
-        if len == 0 {
-            return Err(EINVAL);
-        }
+        let count = (addr % PAGE_SIZE).checked_add(len).ok_or(EFAULT)?;
+        let count = count.div_ceil(PAGE_SIZE);
         if count > MAX_PAGES || addr.checked_add(len).is_none() {
             return Err(EFAULT);
         }
@@ -108,123 +130,232 @@ impl PinnedPages {
         if current!().mm().is_none() {
             return Err(EFAULT);
         }
+        self.reserve(count.min(ROOM))?;
+        // INVARIANT: There are no pages.
+        self.borrowed = false;
+        let result = self.pin_pieces(addr, len, max_piece);
+        self.end(result)
+    }
 
-        // INVARIANT: No page is pinned yet. If pinning fails halfway, dropping `this` unpins those
-        // that are in `pages`.
-        let mut this = Self {
-            pages: KVVec::with_capacity(count, GFP_KERNEL)?,
-            offset,
-            len,
-            access,
-            written: false,
-            borrowed: false,
-        };
-        let flags = match access {
+    /// Pins the `len` bytes at `addr`, or fewer if there is an error.
+    fn pin_pieces(&mut self, addr: usize, len: usize, max_piece: u32) -> Result {
+        let mut pages = [core::ptr::null_mut(); AT_ONCE];
+        let flags = match self.access {
             Access::Read => 0,
             Access::Write => bindings::FOLL_WRITE,
         };
 
-        while this.pages.len() < count {
-            let done = this.pages.len();
-            let room = this.pages.spare_capacity_mut();
-            // CAST: `MAX_PAGES` fits an `i32`, and so does any part of it.
-            let wanted = (count - done) as c_int;
-
-            // SAFETY: There is room for `count - done` more pointers, and `NonNull` is a pointer.
-            // The current task has a user address space.
+        while self.len < len {
+            let at = addr + self.len;
+            let left = (at % PAGE_SIZE + (len - self.len)).div_ceil(PAGE_SIZE);
+            let wanted = left.min(AT_ONCE);
+            self.reserve(wanted)?;
+            // SAFETY: There is room for `wanted` pointers. The current task has a user address
+            // space.
             let ret = unsafe {
                 bindings::pin_user_pages_fast(
-                    addr - offset + done * PAGE_SIZE,
-                    wanted,
+                    at - at % PAGE_SIZE,
+                    // CAST: At most `AT_ONCE`.
+                    wanted as c_int,
                     flags,
-                    room.as_mut_ptr().cast(),
+                    pages.as_mut_ptr(),
                 )
             };
-            match usize::try_from(ret) {
+            let pinned = match usize::try_from(ret) {
                 Ok(0) => return Err(EFAULT),
-                // SAFETY: The function pinned `pinned` pages and stored that many pointers, which are
-                // not null. It stores no more than it was asked for.
-                Ok(pinned) => unsafe { this.pages.inc_len(pinned) },
+                Ok(pinned) => pinned,
                 Err(_) => return Err(pin_error(Error::from_errno(ret))),
+            };
+            for &page in pages.iter().take(pinned) {
+                let offset = (addr + self.len) % PAGE_SIZE;
+                let here = (PAGE_SIZE - offset).min(len - self.len);
+                // SAFETY: The page was pinned for this, and these bytes are in it. There is room for
+                // as many pieces as pages were wanted.
+                unsafe { self.add(page, offset, here, max_piece)? };
             }
         }
-
-        Ok(this)
+        Ok(())
     }
 
-    /// Returns the `len` bytes that `iter` iterates over, whose pages somebody else has pinned.
+    /// Releases the range and refers to the next `len` bytes of `iter`, whose pages somebody else
+    /// has pinned.
+    ///
+    /// What is contiguous becomes one piece, as for [`pin`](Self::pin).
     ///
     /// # Errors
     ///
-    /// - `EINVAL`: `len` is 0, or the bytes are not contiguous in whole pages.
+    /// - `EINVAL`: `len` is 0, `max_piece` no whole pages, or there are not so many bytes in
+    ///   `bio_vec`s.
     /// - `ENOMEM`: no memory for the list of pages.
     ///
     /// # Safety
     ///
-    /// - `iter` is an iterator over `len` bytes of `bio_vec`s.
-    /// - The pages stay pinned, with the rights that `access` says, as long as the result lives.
+    /// - `iter` is valid.
+    /// - The pages stay pinned, with the rights that `access` says, until the range is released.
     pub(super) unsafe fn borrow(
-        mut iter: bindings::iov_iter,
+        &mut self,
+        iter: bindings::iov_iter,
         len: usize,
         access: Access,
-    ) -> Result<Self> {
-        if len == 0 {
-            return Err(EINVAL);
-        }
-        // One more, as the first page may begin in the middle.
-        let count = len.div_ceil(PAGE_SIZE) + 1;
-        // INVARIANT: `pages` is empty, and filled below before `this` is returned. Dropping it does
-        // not unpin.
-        let mut this = Self {
-            pages: KVVec::with_capacity(count, GFP_KERNEL)?,
-            offset: 0,
-            len,
-            access,
-            written: false,
-            borrowed: true,
-        };
-        let mut left = len;
-        while left != 0 {
-            let done = this.pages.len();
-            let room = this.pages.spare_capacity_mut();
-            let max = u32::try_from(room.len())?;
-            let mut to = room.as_mut_ptr().cast();
-            let mut offset = 0;
-            // SAFETY: The iterator is valid, and `to` has room for `max` pointers. Extracting from
-            // `bio_vec`s takes no pins.
-            let ret = unsafe {
-                bindings::iov_iter_extract_pages(&mut iter, &mut to, left, max, 0, &mut offset)
-            };
-            let got = usize::try_from(ret).map_err(|_| EINVAL)?;
-            let starts_well = if done == 0 {
-                this.offset = offset;
-                true
-            } else {
-                offset == 0 && (this.offset + (len - left)) % PAGE_SIZE == 0
-            };
-            if got == 0 || got > left || !starts_well {
-                return Err(EINVAL);
-            }
-            // SAFETY: The function stored a pointer, which is not null, for each page of the bytes.
-            unsafe { this.pages.inc_len((offset + got).div_ceil(PAGE_SIZE)) };
-            left -= got;
-        }
-        Ok(this)
+        max_piece: u32,
+    ) -> Result {
+        self.begin(len, access, max_piece)?;
+        self.reserve((len.div_ceil(PAGE_SIZE) + 1).min(ROOM))?;
+        // INVARIANT: There are no pages. By the safety requirements somebody else owns the pins of
+        // those that come.
+        self.borrowed = true;
+        // SAFETY: By the safety requirements.
+        let result = unsafe { self.borrow_pieces(iter, len, max_piece) };
+        self.end(result)
     }
 
-    /// Returns the number of bytes in the range. It is never 0.
+    /// Refers to the next `len` bytes of `iter`, or to fewer if there is an error.
+    ///
+    /// # Safety
+    ///
+    /// As for [`borrow`](Self::borrow).
+    unsafe fn borrow_pieces(
+        &mut self,
+        mut iter: bindings::iov_iter,
+        len: usize,
+        max_piece: u32,
+    ) -> Result {
+        let mut next = bindings::bio_vec::default();
+
+        while self.len < len {
+            // SAFETY: `iter` is valid by the safety requirements, and `next` is valid for writes.
+            if !unsafe { ffi::azihsm_iov_iter_next(&mut iter, &mut next) } {
+                return Err(EINVAL);
+            }
+            // CAST: 32 bits.
+            let (mut offset, max) = (next.bv_offset as usize, max_piece as usize);
+            // CAST: As above.
+            let end = offset + (next.bv_len as usize).min(len - self.len);
+            while offset < end {
+                // Pieces end with a page.
+                let here = (end - offset).min(max - offset % PAGE_SIZE);
+                self.reserve(1)?;
+                // SAFETY: The memory of a `bio_vec` is contiguous, and stays by the safety
+                // requirements. There is room.
+                unsafe { self.add(next.bv_page, offset, here, max_piece)? };
+                offset += here;
+            }
+        }
+        Ok(())
+    }
+
+    /// Releases the range before there is another of `len` bytes.
+    fn begin(&mut self, len: usize, access: Access, max_piece: u32) -> Result {
+        self.release();
+        // CAST: 32 bits.
+        let max_piece = max_piece as usize;
+        if len == 0 || max_piece == 0 || max_piece % PAGE_SIZE != 0 {
+            return Err(EINVAL);
+        }
+        // INVARIANT: There are no pages.
+        self.access = access;
+        Ok(())
+    }
+
+    /// Makes a list of the pieces if they are all there.
+    fn end(&mut self, result: Result) -> Result {
+        match (result, self.pieces.last_mut()) {
+            (Ok(()), Some(last)) => {
+                // SAFETY: By the type invariants this is an entry.
+                unsafe { ffi::azihsm_sg_mark_end(last) };
+                Ok(())
+            }
+            (result, _) => {
+                self.release();
+                result
+            }
+        }
+    }
+
+    /// Makes room for `count` more pieces.
+    fn reserve(&mut self, count: usize) -> Result {
+        // User space chooses how many there are: more than there can be is no bug.
+        Ok(self.pieces.reserve(count, GFP_KERNEL | __GFP_NOWARN)?)
+    }
+
+    /// Adds `len` bytes at `offset` of `page`, and of those behind it, to the range. There must be
+    /// room for a piece.
+    ///
+    /// # Safety
+    ///
+    /// These bytes are contiguous in memory, and pinned for the range, by whom `borrowed` says. Unless
+    /// that is somebody else, they are part of one page, of which the range has no bytes yet.
+    unsafe fn add(
+        &mut self,
+        page: *mut bindings::page,
+        offset: usize,
+        len: usize,
+        max_piece: u32,
+    ) -> Result {
+        let (start, length) = (u32::try_from(offset)?, u32::try_from(len)?);
+        let new = (offset % PAGE_SIZE + len).div_ceil(PAGE_SIZE);
+
+        match self.pieces.last_mut() {
+            // SAFETY: By the type invariants this is an entry. The page is valid by the safety
+            // requirements.
+            Some(last) if offset == 0 && unsafe { goes_on(last, page, length, max_piece) } => {
+                // INVARIANT: The entry is contiguous.
+                last.length += length;
+            }
+            _ => {
+                let mut piece = bindings::scatterlist::default();
+                // SAFETY: `piece` is valid for writes, and `page` by the safety requirements.
+                unsafe { ffi::azihsm_sg_set_page(&mut piece, page, length, start) };
+                self.pieces
+                    .push_within_capacity(piece)
+                    .map_err(|_| ENOMEM)?;
+            }
+        }
+        self.len += len;
+        self.page_count += new;
+        Ok(())
+    }
+
+    /// Gives the pins up, unless they are borrowed: there is no range then. May sleep.
+    pub(crate) fn release(&mut self) {
+        for piece in self.pieces.iter() {
+            if self.borrowed {
+                break;
+            }
+            // CAST: 32 bits.
+            let end = piece.offset as usize + piece.length as usize;
+            // SAFETY: By the type invariants this is an entry.
+            let page = unsafe { first_page(piece) };
+            // SAFETY: By the type invariants these pages are contiguous, and we own one pin of each,
+            // given up here.
+            unsafe {
+                bindings::unpin_user_page_range_dirty_lock(
+                    page,
+                    end.div_ceil(PAGE_SIZE),
+                    self.written,
+                )
+            };
+        }
+        // INVARIANT: There are no pages.
+        self.pieces.clear();
+        self.len = 0;
+        self.page_count = 0;
+        self.written = false;
+    }
+
+    /// Returns the size of the memory that is there for the list of pages, in bytes.
+    pub(crate) fn list_size(&self) -> usize {
+        self.pieces.capacity() * size_of::<bindings::scatterlist>()
+    }
+
+    /// Returns the number of bytes in the range, 0 if there is none.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Returns the number of pages that the range touches.
     pub(crate) fn page_count(&self) -> usize {
-        self.pages.len()
-    }
-
-    /// Returns where the range starts in its first page.
-    pub(crate) fn offset(&self) -> usize {
-        self.offset
+        self.page_count
     }
 
     /// Returns whether the range may be written.
@@ -232,9 +363,14 @@ impl PinnedPages {
         self.access == Access::Write
     }
 
-    /// Returns the pages, for functions that want an array of them.
-    pub(super) fn pages_mut(&mut self) -> &mut [NonNull<bindings::page>] {
-        &mut self.pages
+    /// Returns the pieces, for functions that want a scatter-gather list.
+    pub(super) fn pieces(&self) -> &[bindings::scatterlist] {
+        &self.pieces
+    }
+
+    /// As [`pieces`](Self::pieces); what they refer to is not to be changed.
+    pub(super) fn pieces_mut(&mut self) -> &mut [bindings::scatterlist] {
+        &mut self.pieces
     }
 
     /// Notes that a device wrote to the range, or may have.
@@ -244,116 +380,47 @@ impl PinnedPages {
     pub(crate) fn mark_written(&mut self) {
         self.written = self.is_writable();
     }
-
-    /// Overwrites `len` bytes of the range, starting at `start`, with zeros.
-    ///
-    /// Not to be called while the range is mapped for DMA. Does not sleep.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if these bytes are not all in the range, `EACCES` if it was not pinned for writing.
-    pub(crate) fn zero_range(&mut self, start: usize, len: usize) -> Result {
-        self.check(start, len, Access::Write)?;
-        self.mark_written();
-        self.for_each_piece(start, len, |page, offset, _, len| {
-            // SAFETY: The page is pinned, and the piece lies in it.
-            unsafe { ffi::azihsm_memzero_page(page, offset, len) };
-        });
-        Ok(())
-    }
-
-    /// Copies `from` into the range, starting at `start`.
-    ///
-    /// Not to be called while the range is mapped for DMA. Does not sleep.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if these bytes are not all in the range, `EACCES` if it was not pinned for writing.
-    pub(crate) fn write(&mut self, start: usize, from: &[u8]) -> Result {
-        self.check(start, from.len(), Access::Write)?;
-        self.mark_written();
-        self.for_each_piece(start, from.len(), |page, offset, at, len| {
-            let Some(from) = from.get(at..at + len) else {
-                return;
-            };
-            // SAFETY: The page is pinned, the piece lies in it, and `from` has `len` bytes.
-            unsafe { ffi::azihsm_memcpy_to_page(page, offset, from.as_ptr().cast(), from.len()) };
-        });
-        Ok(())
-    }
-
-    /// Copies bytes of the range, starting at `start`, to `to`.
-    ///
-    /// Not to be called while the range is mapped for DMA. Does not sleep.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if these bytes are not all in the range.
-    pub(crate) fn read(&self, start: usize, to: &mut [u8]) -> Result {
-        self.check(start, to.len(), Access::Read)?;
-        self.for_each_piece(start, to.len(), |page, offset, at, len| {
-            let Some(to) = to.get_mut(at..at + len) else {
-                return;
-            };
-            // SAFETY: The page is pinned, the piece lies in it, and `to` has room for `len` bytes.
-            unsafe { ffi::azihsm_memcpy_from_page(to.as_mut_ptr().cast(), page, offset, to.len()) };
-        });
-        Ok(())
-    }
-
-    /// Checks that bytes are in the range and may be accessed.
-    fn check(&self, start: usize, len: usize, access: Access) -> Result {
-        if access == Access::Write && !self.is_writable() {
-            return Err(EACCES);
-        }
-        match start.checked_add(len) {
-            Some(end) if end <= self.len => Ok(()),
-            _ => Err(EINVAL),
-        }
-    }
-
-    /// Calls `f` for each piece of a page that the bytes from `start` on lie in, with the page, the
-    /// piece's offset in it, the number of bytes before the piece, and its length.
-    fn for_each_piece(
-        &self,
-        start: usize,
-        len: usize,
-        mut f: impl FnMut(*mut bindings::page, usize, usize, usize),
-    ) {
-        let mut at = 0;
-
-        while at < len {
-            let pos = self.offset + start + at;
-            let offset = pos % PAGE_SIZE;
-            let piece = (PAGE_SIZE - offset).min(len - at);
-            let Some(page) = self.pages.get(pos / PAGE_SIZE) else {
-                return;
-            };
-
-            f(page.as_ptr(), offset, at, piece);
-            at += piece;
-        }
-    }
 }
 
 impl Drop for PinnedPages {
     fn drop(&mut self) {
-        if self.borrowed {
-            return;
-        }
-        // SAFETY: By the type invariants we own one pin of each page, given up here. A `NonNull` is a
-        // pointer, and the function only reads the array.
-        unsafe {
-            bindings::unpin_user_pages_dirty_lock(
-                self.pages.as_mut_ptr().cast(),
-                self.pages.len(),
-                self.written,
-            )
-        };
+        self.release();
     }
 }
 
-/// Turns what pinning reports into what [`PinnedPages::new`] promises.
+/// Returns the page that an entry of a list begins in, or one before.
+///
+/// # Safety
+///
+/// `piece` is an entry with pages, and not a link.
+unsafe fn first_page(piece: &bindings::scatterlist) -> *mut bindings::page {
+    // SAFETY: By the safety requirements.
+    unsafe { ffi::azihsm_sg_page(piece) }
+}
+
+/// Returns whether an entry of a list can have `len` more bytes, those at the beginning of `page`.
+///
+/// # Safety
+///
+/// `last` is an entry with pages, and not a link; `page` is a page.
+unsafe fn goes_on(
+    last: &bindings::scatterlist,
+    page: *mut bindings::page,
+    len: u32,
+    max_piece: u32,
+) -> bool {
+    // CAST: 32 bits.
+    let end = last.offset as usize + last.length as usize;
+    if end % PAGE_SIZE != 0 || last.length > max_piece - len.min(max_piece) {
+        return false;
+    }
+    // SAFETY: By the safety requirements.
+    let first = unsafe { first_page(last) };
+    // SAFETY: Both are pages.
+    unsafe { ffi::azihsm_page_follows(page, first, end / PAGE_SIZE) }
+}
+
+/// Turns what pinning reports into what [`PinnedPages::pin`] promises.
 fn pin_error(e: Error) -> Error {
     if e == ENOMEM || e == EINTR {
         e

@@ -305,7 +305,8 @@ impl<F> Issue<'_, F> {
         Ok(unsafe { from.cast::<Payload>().read_volatile() })
     }
 
-    /// Returns `len` bytes at `addr` of the registered buffer that the command names.
+    /// Has `pages` refer to `len` bytes at `addr` of the registered buffer that the command names; see
+    /// [`PinnedPages::borrow`].
     ///
     /// # Errors
     ///
@@ -315,13 +316,15 @@ impl<F> Issue<'_, F> {
     ///
     /// # Safety
     ///
-    /// The result must be dropped before the command completes.
+    /// The range must be released before the command completes.
     pub(crate) unsafe fn fixed_pages(
         &self,
+        pages: &mut PinnedPages,
         addr: u64,
         len: usize,
         access: Access,
-    ) -> Result<PinnedPages> {
+        max_piece: u32,
+    ) -> Result {
         if !self.submit_flags().contains(SubmitFlags::FIXED) {
             return Err(EINVAL);
         }
@@ -338,9 +341,9 @@ impl<F> Issue<'_, F> {
                 self.flags,
             )
         })?;
-        // SAFETY: `iter` is over `len` bytes of the buffer's `bio_vec`s. io_uring has pinned them
-        // for reading and writing, and keeps them until the command completes.
-        unsafe { PinnedPages::borrow(iter, len, access) }
+        // SAFETY: `iter` is over `len` bytes of the buffer. io_uring has pinned them for reading and
+        // writing, and keeps them until the command completes.
+        unsafe { pages.borrow(iter, len, access, max_piece) }
     }
 
     /// Completes the command.
