@@ -70,6 +70,8 @@ const HARMLESS: &[&str] = &[
     "new suspected memory leaks",
     "DMA-API: preallocated",
     "DMA-API: debugging enabled",
+    // A mapping of many pages is as many entries.
+    "DMA-API: dma_debug_entry pool grown",
     // Follows a report that has been found already.
     "DMA-API: Mapped at:",
 ];

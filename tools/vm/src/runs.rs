@@ -67,6 +67,9 @@ pub struct Run {
     pub end: Ending,
     /// Which tests; all if there is no list.
     pub tests: Option<Vec<String>>,
+    /// Which of them not.
+    #[serde(default)]
+    without: Vec<String>,
     /// Seconds that one test program may take.
     #[serde(default = "test_limit")]
     pub test_limit: u64,
@@ -156,10 +159,8 @@ impl Run {
 
     /// The tests of the run, out of those that there are.
     pub fn choose(&self, all: &[String]) -> Result<Vec<String>> {
-        let Some(chosen) = &self.tests else {
-            return Ok(all.to_vec());
-        };
-        for name in chosen {
+        let chosen = self.tests.as_deref().unwrap_or(all);
+        for name in chosen.iter().chain(&self.without) {
             ensure!(
                 all.contains(name),
                 "run `{}` of runs.toml names the test `{name}`; there are: {}",
@@ -167,7 +168,11 @@ impl Run {
                 all.join(" ")
             );
         }
-        Ok(chosen.clone())
+        Ok(chosen
+            .iter()
+            .filter(|name| !self.without.contains(name))
+            .cloned()
+            .collect())
     }
 }
 
@@ -275,5 +280,13 @@ mod tests {
             run.choose(&["x".to_owned(), "y".to_owned()]).unwrap(),
             ["x"]
         );
+    }
+
+    #[test]
+    fn tests_may_be_left_out() {
+        let all = ["x".to_owned(), "y".to_owned()];
+        let run = &parse("[[run]]\nname = 'a'\nwithout = ['x']\n").unwrap()[0];
+        assert_eq!(run.choose(&all).unwrap(), ["y"]);
+        assert!(run.choose(&all[1..]).is_err());
     }
 }
