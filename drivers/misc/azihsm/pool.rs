@@ -79,6 +79,11 @@ impl Run {
         ((raw & 0xffff) as usize, raw >> 16)
     }
 
+    /// Ends the row: what the next command would share with those before, a doorbell, was written.
+    pub(crate) fn end(&self) {
+        self.0.store(0, Relaxed);
+    }
+
     fn set(&self, index: usize, left: u32) {
         // CAST: At most the number of queues.
         self.0.store(index as u32 | left << 16, Relaxed);

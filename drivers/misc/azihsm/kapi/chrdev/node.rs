@@ -301,7 +301,8 @@ impl<T: CharDevice> VTable<T> {
         let marks = open.plug.take();
 
         if T::HAS_URING_UNPLUG {
-            open.node.with(|data| T::uring_unplug(data, &marks));
+            open.node
+                .with(|data| T::uring_unplug(data, open.file.as_ref(), &marks));
         }
     }
 
