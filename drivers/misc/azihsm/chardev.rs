@@ -109,11 +109,7 @@ impl chrdev::CharDevice for Node {
         controller.map_or(0, Controller::poll_rings)
     }
 
-    fn uring_unplug(
-        controller: Option<&Controller<'_>>,
-        file: Pin<&File>,
-        marks: &plug::Marks,
-    ) {
+    fn uring_unplug(controller: Option<&Controller<'_>>, file: Pin<&File>, marks: &plug::Marks) {
         file.get_ref().session.run.end();
         if let Some(controller) = controller {
             controller.flush_rings(marks);

@@ -76,11 +76,7 @@ pub(crate) trait CharDevice: Sized + 'static {
     /// Called at the end of a batch of commands with what [`uring::Issue::batch`] was used to mark.
     ///
     /// Must not sleep.
-    fn uring_unplug(
-        _data: Option<&Self::Data<'_>>,
-        _file: Pin<&Self::File>,
-        _marks: &plug::Marks,
-    ) {
+    fn uring_unplug(_data: Option<&Self::Data<'_>>, _file: Pin<&Self::File>, _marks: &plug::Marks) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
