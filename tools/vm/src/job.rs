@@ -134,7 +134,7 @@ mod tests {
         job.end(Kernel::Stock, Ending::NextKernel);
         assert!(
             job.text()
-                .ends_with("load_module bound \nstart_next_kernel\n")
+                .ends_with("load_module bound\nstart_next_kernel\n")
         );
         let next = Job::in_next_kernel(Device::Bound, &[]);
         let lines: Vec<&str> = next.text().lines().collect();
@@ -143,7 +143,7 @@ mod tests {
             [
                 "next_kernel_started",
                 "connect_emulator",
-                "load_module bound "
+                "load_module bound"
             ]
         );
     }
