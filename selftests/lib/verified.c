@@ -89,13 +89,9 @@ static bool failed(struct verified *r, const char *what, int ret)
 	}
 }
 
-/*
- * Runs a fast-path command; false if it has been judged. A success of which less
- * is told than was asked for has an output all the same: *@is_short says that.
- */
+/* Runs a fast-path command; false if it has been judged. */
 static bool run(const struct world_view *v, struct azihsm_aes *cmd,
-		const char *what, struct buffers *b, struct verified *r,
-		bool *is_short)
+		const char *what, struct buffers *b, struct verified *r)
 {
 	long long start = now_ms();
 	int ret = cmd->cipher == AZIHSM_AES_GCM ? hsm_gcm(v->s.fd, cmd) :
@@ -115,8 +111,8 @@ static bool run(const struct world_view *v, struct azihsm_aes *cmd,
 	}
 	if (cmd->byte_count != cmd->src_len) {
 		/* Less than was asked for is told, more cannot be. */
-		*is_short = cmd->byte_count < cmd->src_len;
-		judge(r, *is_short ? V_REFUSED : V_WRONG,
+		r->is_short = cmd->byte_count < cmd->src_len;
+		judge(r, r->is_short ? V_REFUSED : V_WRONG,
 		      "%s: %u of %u bytes", what, cmd->byte_count,
 		      cmd->src_len);
 		return false;
@@ -138,7 +134,7 @@ static void gcm(const struct world_view *v, enum verified_op op, size_t len,
 		unsigned int mix, struct buffers *b, struct verified *r)
 {
 	size_t aad_len = mix % AAD_MAX, head = gcm_padded_len(aad_len);
-	bool encrypt = op == OP_GCM_ENCRYPT, is_short = false;
+	bool encrypt = op == OP_GCM_ENCRYPT;
 	__u8 aad[AAD_MAX], iv[12], tag[16];
 	struct azihsm_aes cmd;
 
@@ -149,7 +145,7 @@ static void gcm(const struct world_view *v, enum verified_op op, size_t len,
 		 v->keys.gcm.bulk_id, aad_len, b->src.p, b->dst.p, head + len);
 	if (encrypt) {
 		memcpy(b->src.p + head, b->text, len);
-		if (!run(v, &cmd, "GCM encryption", b, r, &is_short))
+		if (!run(v, &cmd, "GCM encryption", b, r))
 			return;
 		memcpy(iv, cmd.iv, sizeof(iv));
 	}
@@ -169,7 +165,7 @@ static void gcm(const struct world_view *v, enum verified_op op, size_t len,
 	memcpy(cmd.gcm.tag, tag, sizeof(tag));
 	if (op == OP_GCM_TAMPERED)
 		cmd.gcm.tag[mix % 16] ^= 1 << mix % 8;
-	if (run(v, &cmd, "GCM decryption", b, r, &is_short)) {
+	if (run(v, &cmd, "GCM decryption", b, r)) {
 		if (op == OP_GCM_TAMPERED)
 			judge(r, V_WRONG, "a wrong tag was taken");
 		else
@@ -177,8 +173,14 @@ static void gcm(const struct world_view *v, enum verified_op op, size_t len,
 				len);
 		return;
 	}
+	if (r->is_short) {
+		/* A success all the same: it has an output. */
+		if (op == OP_GCM_TAMPERED)
+			judge(r, V_WRONG, "a wrong tag was taken");
+		return;
+	}
 	/* Of a decryption that failed nothing may be seen. */
-	if (!is_short && len >= 16 && !memcmp(b->dst.p + head, b->text, 16))
+	if (len >= 16 && !memcmp(b->dst.p + head, b->text, 16))
 		judge(r, V_WRONG, "plaintext of a decryption that failed");
 	else if (op == OP_GCM_TAMPERED && r->verdict == V_REFUSED)
 		r->verdict = V_GOOD;
@@ -188,7 +190,6 @@ static void xts(const struct world_view *v, bool encrypt, size_t len,
 		unsigned int mix, struct buffers *b, struct verified *r)
 {
 	struct azihsm_aes cmd;
-	bool is_short;
 
 	if (!aes_xts(true, v->keys.xts1_bytes, v->keys.xts2_bytes, mix,
 		     xts_unit_len(AZIHSM_XTS_UNIT_512), b->text, b->cipher,
@@ -200,8 +201,7 @@ static void xts(const struct world_view *v, bool encrypt, size_t len,
 	xts_init(&cmd, &v->s, encrypt ? AZIHSM_AES_ENCRYPT : AZIHSM_AES_DECRYPT,
 		 v->keys.xts1.bulk_id, v->keys.xts2.bulk_id,
 		 AZIHSM_XTS_UNIT_512, mix, b->src.p, b->dst.p, len);
-	if (run(v, &cmd, encrypt ? "XTS encryption" : "XTS decryption", b, r,
-		&is_short))
+	if (run(v, &cmd, encrypt ? "XTS encryption" : "XTS decryption", b, r))
 		compare(r, encrypt ? "XTS ciphertext" : "XTS plaintext",
 			b->dst.p, encrypt ? b->cipher : b->text, len);
 }

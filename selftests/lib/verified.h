@@ -42,11 +42,13 @@ enum verified_op {
 /**
  * struct verified - a command that ended
  * @verdict: the judgement
+ * @is_short: it succeeded, and the device told less than was asked for
  * @slowest_ms: the longest time that one ioctl of it took, in milliseconds
  * @why: what is odd or wrong
  */
 struct verified {
 	enum verdict verdict;
+	bool is_short;
 	long long slowest_ms;
 	char why[160];
 };
