@@ -127,7 +127,7 @@ TEST_F(late, direct)
 {
 	long long landed, refused;
 
-	if (!hsm_behind_iommu())
+	if (!hsm_iommu_is_strict())
 		SKIP(return, "nothing keeps the device away: no strict IOMMU");
 	EXPECT_NO_COMPLAINT(encrypt(self, variant->fault, LARGE, &landed,
 				    &refused));

@@ -123,19 +123,37 @@ const char *hsm_pci_address(void)
 	return pci_address;
 }
 
-bool hsm_behind_iommu(void)
+/* How the IOMMU treats the device, "" without one. */
+static void read_iommu_type(char type[16])
 {
-	char path[128], type[16] = "";
+	char path[128];
 	FILE *f;
+
+	type[0] = 0;
 
 	snprintf(path, sizeof(path),
 		 "/sys/bus/pci/devices/%s/iommu_group/type", hsm_pci_address());
 	f = fopen(path, "r");
 	if (!f)
-		return false;
+		return;
 	if (fscanf(f, "%15s", type) != 1)
 		type[0] = 0;
 	fclose(f);
+}
+
+bool hsm_behind_iommu(void)
+{
+	char type[16];
+
+	read_iommu_type(type);
+	return !strncmp(type, "DMA", 3);
+}
+
+bool hsm_iommu_is_strict(void)
+{
+	char type[16];
+
+	read_iommu_type(type);
 	return !strcmp(type, "DMA");
 }
 

@@ -27,8 +27,10 @@ const char *hsm_name(void);
 /* Path of the node, PCI address of its function. Both "" without a node. */
 const char *hsm_path(void);
 const char *hsm_pci_address(void);
-/* Whether the device reaches only what is mapped for it at that moment. */
+/* Whether pages are mapped for the device, and taken from it again, by an IOMMU. */
 bool hsm_behind_iommu(void);
+/* Whether they are taken from it at once: it reaches what is mapped at that moment. */
+bool hsm_iommu_is_strict(void);
 /* Whether the device reaches only bounce buffers of the DMA layer. */
 bool hsm_dma_is_bounced(void);
 /* Looks for the node again; for use after the device was unbound or bound. */
