@@ -13,13 +13,13 @@
 #include <sys/wait.h>
 
 #include "lib/harness.h"
+#include "lib/pages.h"
 
 #define PAGE		4096UL
 #define HUGE_PAGE	(2UL << 20)
 #define UNIT		512
 #define TOO_MANY_PAGES	((1UL << 30) + (64UL << 20) + 16)
 #define THP_ENABLED	"/sys/kernel/mm/transparent_hugepage/enabled"
-#define HUGE_PAGES	"/proc/sys/vm/nr_hugepages"
 
 FIXTURE(memory) {
 	int fd;
@@ -338,36 +338,16 @@ TEST_F(memory, transparent_huge_pages)
 	EXPECT_NO_COMPLAINT(encrypt_around(self, p, variant->len));
 }
 
-/* The number of huge pages that the kernel keeps; sets it if @want >= 0. */
-static long huge_pages(long want)
-{
-	char text[32] = "";
-	FILE *f;
-	long have = -1;
-
-	if (want >= 0) {
-		snprintf(text, sizeof(text), "%ld", want);
-		hsm_write_file(HUGE_PAGES, text);
-	}
-	f = fopen(HUGE_PAGES, "r");
-	if (f) {
-		if (fscanf(f, "%ld", &have) != 1)
-			have = -1;
-		fclose(f);
-	}
-	return have;
-}
-
 /* MEM-5 */
 TEST_F(memory, hugetlbfs)
 {
-	long before = huge_pages(-1);
+	long before = pages_huge(-1);
 	__u8 *p;
 
 	if (before < 0)
 		SKIP(return, "no hugetlbfs");
-	if (huge_pages(before + 2) < before + 2) {
-		huge_pages(before);
+	if (pages_huge(before + 2) < before + 2) {
+		pages_huge(before);
 		SKIP(return, "no memory for huge pages");
 	}
 	p = map(2 * HUGE_PAGE, PROT_READ | PROT_WRITE,
@@ -377,7 +357,7 @@ TEST_F(memory, hugetlbfs)
 		EXPECT_NO_COMPLAINT(encrypt_around(self, p, variant->len));
 		munmap(p, 2 * HUGE_PAGE);
 	}
-	EXPECT_EQ(before, huge_pages(before));
+	EXPECT_EQ(before, pages_huge(before));
 }
 
 /* FP-21: memory that is there, and that nobody may use. */

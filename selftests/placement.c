@@ -16,6 +16,7 @@
 
 #include "lib/counters.h"
 #include "lib/harness.h"
+#include "lib/pages.h"
 
 #define KiB	1024UL
 #define MiB	(1024 * KiB)
@@ -268,12 +269,12 @@ TEST_F(placement, hugetlb)
 	__u8 *src, *dst;
 	int ret;
 
-	if (hsm_write_file("/proc/sys/vm/nr_hugepages", "2"))
+	if (pages_huge(2) < 0)
 		SKIP(return, "no hugetlb");
 	src = hugetlb_pages(2 * MiB);
 	dst = hugetlb_pages(2 * MiB);
 	if (!src || !dst) {
-		hsm_write_file("/proc/sys/vm/nr_hugepages", "0");
+		pages_huge(0);
 		SKIP(return, "no memory for hugetlb pages");
 	}
 	cost = cost_of(&self->c, src, dst, 2 * MiB, &ret);
@@ -283,7 +284,7 @@ TEST_F(placement, hugetlb)
 		EXPECT_EQ(2, cost.descriptors);
 	munmap(src, 2 * MiB);
 	munmap(dst, 2 * MiB);
-	EXPECT_EQ(0, hsm_write_file("/proc/sys/vm/nr_hugepages", "0"));
+	EXPECT_EQ(0, pages_huge(0));
 }
 
 TEST_F(placement, limit)

@@ -8,6 +8,7 @@
 
 #include "lib/counters.h"
 #include "lib/harness.h"
+#include "lib/pages.h"
 #include "lib/ring.h"
 
 #define MiB	(1024UL * 1024)
@@ -36,11 +37,6 @@ FIXTURE_VARIANT_ADD(uring_fixed, small_pages) { .memory = SMALL_PAGES };
 FIXTURE_VARIANT_ADD(uring_fixed, huge_pages) { .memory = HUGE_PAGES };
 FIXTURE_VARIANT_ADD(uring_fixed, shared_file) { .memory = SHARED_FILE };
 
-static int reserve_huge_pages(const char *count)
-{
-	return hsm_write_file("/proc/sys/vm/nr_hugepages", count);
-}
-
 static __u8 *map_arena(enum memory memory, int *file)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS;
@@ -48,7 +44,7 @@ static __u8 *map_arena(enum memory memory, int *file)
 
 	*file = -1;
 	if (memory == HUGE_PAGES) {
-		reserve_huge_pages("4");
+		pages_huge(4);
 		flags |= MAP_HUGETLB;
 	} else if (memory == SHARED_FILE) {
 		*file = memfd_create("arena", MFD_CLOEXEC);
@@ -70,7 +66,7 @@ FIXTURE_SETUP(uring_fixed)
 
 	self->arena = map_arena(variant->memory, &self->file);
 	if (!self->arena) {
-		reserve_huge_pages("0");
+		pages_huge(0);
 		SKIP(return, "no memory of that kind to be had");
 	}
 	self->want = malloc(ARENA);
@@ -95,7 +91,7 @@ FIXTURE_TEARDOWN(uring_fixed)
 	if (self->file >= 0)
 		close(self->file);
 	if (variant->memory == HUGE_PAGES)
-		EXPECT_EQ(0, reserve_huge_pages("0"));
+		EXPECT_EQ(0, pages_huge(0));
 	close(self->fd);
 	free(self->want);
 }

@@ -7,8 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "hsm.h"
 #include "pages.h"
 
+#define HUGE_PAGES	"/proc/sys/vm/nr_hugepages"
 /* How long pages may stay pinned, in milliseconds. */
 #define PINNED_MS	5000
 
@@ -54,4 +56,23 @@ long pages_left(long before)
 	for (int ms = 0; ms < PINNED_MS && pages_pinned() > before; ms += 50)
 		usleep(50000);
 	return pages_pinned() - before;
+}
+
+long pages_huge(long want)
+{
+	char text[32] = "";
+	FILE *f;
+	long have = -1;
+
+	if (want >= 0) {
+		snprintf(text, sizeof(text), "%ld", want);
+		hsm_write_file(HUGE_PAGES, text);
+	}
+	f = fopen(HUGE_PAGES, "r");
+	if (f) {
+		if (fscanf(f, "%ld", &have) != 1)
+			have = -1;
+		fclose(f);
+	}
+	return have;
 }

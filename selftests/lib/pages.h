@@ -17,5 +17,10 @@ long pages_pinned(void);
  * moment after they were closed. Returns how many more there are.
  */
 long pages_left(long before);
+/*
+ * The number of huge pages that the kernel keeps, -1 if it knows none; sets it if
+ * @want >= 0. There may be less then.
+ */
+long pages_huge(long want);
 
 #endif /* AZIHSM_PAGES_H */
