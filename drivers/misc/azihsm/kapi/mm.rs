@@ -318,10 +318,8 @@ impl PinnedPages {
 
     /// Gives the pins up, unless they are borrowed: there is no range then. May sleep.
     pub(crate) fn release(&mut self) {
-        for piece in self.pieces.iter() {
-            if self.borrowed {
-                break;
-            }
+        let own = if self.borrowed { &[] } else { &self.pieces[..] };
+        for piece in own {
             // CAST: 32 bits.
             let end = piece.offset as usize + piece.length as usize;
             // SAFETY: By the type invariants this is an entry.
