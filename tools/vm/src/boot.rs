@@ -101,21 +101,20 @@ impl Boot<'_> {
         let run = self.run;
         let mut initramfs = Initramfs::begin_with(self.shared, dir)?;
         let mut job = Job::with_module(run.expected(), &run.module);
-        let mut ending = run.end;
+        let (mut name, mut ending) = ("job", run.end);
         if ending == Ending::NextKernel {
-            // The tests are for that one.
             job.end(run.kernel_image, ending);
-            initramfs.text(job.text(), "job")?;
+            initramfs.text(job.text(), name)?;
             let image = self.layout.image(run.kernel_image)?;
             initramfs.file(&image, "boot/kernel", 0o644)?;
+            // The tests are for that one.
             job = Job::in_next_kernel(run.expected(), &run.module);
-            ending = Ending::Unload;
+            (name, ending) = ("job.next", Ending::Unload);
         }
         for test in &run.choose(self.tests)? {
             job.test(test, run.test_limit);
         }
         job.end(run.kernel_image, ending);
-        let name = if run.end == ending { "job" } else { "job.next" };
         initramfs.text(job.text(), name)?;
         if run.vfs > 0 {
             let shim = self.layout.sriov_shim(run.kernel_image);
