@@ -22,6 +22,9 @@ use crate::qemu::Topology;
 /// the deepest ring that is measured.
 const MODULE: [&str; 2] = ["poll_queues=4", "num_aes_slots=72"];
 
+/// Memory of the guest: the deepest ring of the largest commands takes half a gigabyte for their data.
+const MEMORY: &str = "2G";
+
 /// Arguments of `bench`.
 #[derive(Args)]
 pub struct BenchArgs {
@@ -66,7 +69,7 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode> {
         initramfs: &initramfs,
         kernel: Kernel::Stock,
         append: &[],
-        memory: Kernel::Stock.memory(),
+        memory: MEMORY,
         topology: Topology::default(),
         device: Some(&setup),
         counter: Some(&plugin),

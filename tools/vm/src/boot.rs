@@ -10,11 +10,13 @@ use crate::commands::{module_files, verdicts};
 use crate::guest::Guest;
 use crate::initramfs::Initramfs;
 use crate::job::{Device, Ending, Job};
+use crate::judge;
 use crate::kunit;
 use crate::layout::{self, Kernel, Layout};
 use crate::program::Programs;
 use crate::report::Suite;
 use crate::runs::Run;
+use crate::tap;
 
 /// What a run needs.
 pub struct Boot<'a> {
@@ -82,8 +84,12 @@ impl Boot<'_> {
             let declared = kunit::declared(&layout.repo.join("drivers"))?;
             kunit::collect(&outcome.kernel, &declared, &mut suite);
         }
-        for (name, complaints) in verdicts(layout, &outcome) {
+        for (name, complaints) in verdicts(layout, &outcome, &run.core_locks) {
             suite.check(name, complaints);
+        }
+        if judge::has_cycle_of(&run.core_locks, &outcome.kernel) {
+            let why = "lockdep stops at a cycle of the kernel's own locks".to_owned();
+            suite.add("lockdep to the end", tap::Result::Skipped, vec![why]);
         }
         if run.end == Ending::TurnOff {
             let statistics = outcome.emulator.and_then(|verdict| verdict.statistics);

@@ -247,8 +247,13 @@ pub fn module_files(layout: &Layout, kernel: Kernel, dir: &Path) -> Result<Initr
     Ok(initramfs)
 }
 
-/// What must be true of every run, with what speaks against it.
-pub fn verdicts(layout: &Layout, outcome: &Outcome) -> Vec<(&'static str, Vec<String>)> {
+/// What must be true of every run, with what speaks against it. Of the kernel's own locks `cores`
+/// lockdep may have found a cycle.
+pub fn verdicts(
+    layout: &Layout,
+    outcome: &Outcome,
+    cores: &[String],
+) -> Vec<(&'static str, Vec<String>)> {
     let mut end = Vec::new();
     if let End::Failed(why) = &outcome.end {
         end.extend(why.lines().map(str::to_owned));
@@ -256,7 +261,7 @@ pub fn verdicts(layout: &Layout, outcome: &Outcome) -> Vec<(&'static str, Vec<St
         end.extend(outcome.console_tail(20));
     }
     let mut kernel: Vec<String> = Vec::new();
-    for finding in judge::findings(&outcome.kernel) {
+    for finding in judge::findings_beyond(&outcome.kernel, cores) {
         kernel.extend(finding.told());
     }
     match outcome.taint {
@@ -276,7 +281,7 @@ pub fn verdicts(layout: &Layout, outcome: &Outcome) -> Vec<(&'static str, Vec<St
 /// Says what speaks against a run; returns whether nothing does.
 pub fn complain(layout: &Layout, outcome: &Outcome) -> bool {
     let mut good = true;
-    for (_, complaints) in verdicts(layout, outcome) {
+    for (_, complaints) in verdicts(layout, outcome, &[]) {
         if !complaints.is_empty() {
             good = false;
             println!("azihsm: error: {}", complaints.join("\n  "));

@@ -116,6 +116,11 @@ pub fn sections(lines: &[String]) -> Vec<(&str, &[String])> {
 
 /// Looks through all kernel messages of a run.
 pub fn findings(lines: &[String]) -> Vec<Finding> {
+    findings_beyond(lines, &[])
+}
+
+/// The same without lockdep's cycles of locks that are all among `cores`, the kernel's own.
+pub fn findings_beyond(lines: &[String], cores: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut at = 0;
     while at < lines.len() {
@@ -130,13 +135,41 @@ pub fn findings(lines: &[String]) -> Vec<Finding> {
             _ => at,
         };
         let to = report_end(lines, at);
-        findings.push(Finding {
-            kind,
-            lines: lines[from..to.min(from + SHOWN)].to_vec(),
-        });
+        if !is_cycle_of(cores, &lines[from..to]) {
+            findings.push(Finding {
+                kind,
+                lines: lines[from..to.min(from + SHOWN)].to_vec(),
+            });
+        }
         at = to;
     }
     findings
+}
+
+/// Whether there is a report of a cycle of `cores` alone. lockdep looks no further after it.
+pub fn has_cycle_of(cores: &[String], lines: &[String]) -> bool {
+    findings(lines).len() > findings_beyond(lines, cores).len()
+}
+
+/// Whether a report is lockdep's of a cycle of locks, all of them among `cores`, that came about
+/// without this module.
+fn is_cycle_of(cores: &[String], report: &[String]) -> bool {
+    let says = |text: &str| report.iter().any(|line| line.contains(text));
+    let links: Vec<&str> = report.iter().filter_map(|line| link(line)).collect();
+    says("possible circular locking dependency")
+        && says("stack backtrace:")
+        && !says("azihsm_")
+        && !says("[azihsm]")
+        && links.len() > 1
+        && links
+            .iter()
+            .all(|lock| cores.iter().any(|core| core == lock))
+}
+
+/// The lock of a line that begins a link of lockdep's chain: `-> #1 (lock){+.+.}-{4:4}:`.
+fn link(line: &str) -> Option<&str> {
+    let (_, rest) = message(line).strip_prefix("-> #")?.split_once('(')?;
+    Some(rest.split_once("){")?.0)
 }
 
 /// What is wrong with the kernel's taint flags, if anything.

@@ -246,3 +246,58 @@ fn a_report_of_lockdep_is_one() {
     log.extend(["[ 1.0]  </TASK>", "[ 1.1] azihsm: fine"]);
     assert_eq!(kinds(&log.join("\n")), ["lockdep"]);
 }
+
+/// As pciehp and the error recovery of the PCI core bring about, shortened.
+const CYCLE: &str = "\
+[   88.0] ======================================================
+[   88.0] WARNING: possible circular locking dependency detected
+[   88.0] 7.3.4-azihsm-debug #1 Tainted: G           O
+[   88.0] ------------------------------------------------------
+[   88.0] irq/24-pciehp/44 is trying to acquire lock:
+[   88.0] ffff88800a6fcad8 (&ctrl->reset_lock){.+.+}-{4:4}, at: pciehp_unconfigure_device+0x14b/0x280
+[   88.0] the existing dependency chain (in reverse order) is:
+[   88.0]
+[   88.0] -> #1 (pci_rescan_remove_lock){+.+.}-{4:4}:
+[   88.0]        __mutex_lock+0x108/0x1ac0
+[   88.0]        pciehp_ist+0x2bf/0x700
+[   88.0]
+[   88.0] -> #0 (&ctrl->reset_lock){.+.+}-{4:4}:
+[   88.0]        __lock_acquire+0x1724/0x2e20
+[   88.0]        pciehp_ist+0x2bf/0x700
+[   88.0]
+[   88.0] stack backtrace:
+[   88.0] CPU: 0 UID: 0 PID: 44 Comm: irq/24-pciehp Tainted: G           O        7.3.4-azihsm-debug
+[   88.0] Call Trace:
+[   88.0]  <TASK>
+[   88.0]  dump_stack_lvl+0x63/0x80
+[   88.0]  </TASK>";
+
+fn beyond(cores: &[&str], log: &str) -> Vec<Finding> {
+    let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+    let cores: Vec<String> = cores.iter().map(|&core| core.to_owned()).collect();
+    let found = findings_beyond(&lines, &cores);
+    assert_eq!(
+        has_cycle_of(&cores, &lines),
+        found.len() < findings(&lines).len()
+    );
+    found
+}
+
+#[test]
+fn a_cycle_of_the_cores_locks_can_be_expected() {
+    let cores = ["pci_rescan_remove_lock", "&ctrl->reset_lock"];
+    assert_eq!(judge(CYCLE).len(), 1);
+    assert_eq!(beyond(&cores, CYCLE), []);
+    // Another lock is in it.
+    assert_eq!(beyond(&cores[..1], CYCLE).len(), 1);
+    assert_eq!(beyond(&cores[1..], CYCLE).len(), 1);
+    // The module is in it.
+    let ours = CYCLE.replace("+0x1724", "+0x1724 [azihsm]");
+    assert_eq!(beyond(&cores, &ours).len(), 1);
+    // It is cut off.
+    let (cut, _) = CYCLE.split_once("-> #0").unwrap();
+    assert_eq!(beyond(&cores, cut).len(), 1);
+    // Something else is wrong, too.
+    let more = format!("{CYCLE}\n[   89.0] BUG: sleeping function called from invalid context");
+    assert_eq!(beyond(&cores, &more).len(), 1);
+}

@@ -70,6 +70,9 @@ pub struct Run {
     /// Which of them not.
     #[serde(default)]
     without: Vec<String>,
+    /// Locks of the kernel's own, of which lockdep may report a cycle.
+    #[serde(default)]
+    pub core_locks: Vec<String>,
     /// Seconds that one test program may take.
     #[serde(default = "test_limit")]
     pub test_limit: u64,
