@@ -14,6 +14,7 @@
 #include <linux/idr.h>
 #include <linux/module.h>
 #include <linux/mm.h>
+#include <linux/mm_inline.h>
 #include <linux/msi.h>
 #include <linux/pci.h>
 #include <linux/pid.h>
@@ -78,11 +79,24 @@ void azihsm_memcpy_to_page(struct page *page, size_t offset, const void *from,
 	memcpy_to_page(page_at(page, offset), offset_in_page(offset), from, len);
 }
 
-/* Whether @page comes behind @count contiguous pages from @first on. */
-bool azihsm_page_follows(const struct page *page, const struct page *first,
-			 size_t count)
+size_t azihsm_num_pages_contiguous(struct page **pages, size_t count)
 {
-	return page_to_pfn(page) == page_to_pfn(first) + count &&
+	size_t same;
+
+	count = num_pages_contiguous(pages, count);
+	for (same = 1; same < count; same++)
+		if (!zone_device_pages_have_same_pgmap(pages[same], pages[0]))
+			break;
+	return same;
+}
+
+/* Whether @page comes right behind what is in an entry of a list. */
+bool azihsm_page_follows_sg(const struct page *page, struct scatterlist *sg)
+{
+	const struct page *first = sg_page(sg);
+	size_t end = (size_t)sg->offset + sg->length;
+
+	return page_to_pfn(page) == page_to_pfn(first) + (end >> PAGE_SHIFT) &&
 	       zone_device_pages_have_same_pgmap(page, first);
 }
 
@@ -102,26 +116,52 @@ void azihsm_sg_mark_end(struct scatterlist *sg)
 	sg_mark_end(sg);
 }
 
-/*
- * The next bytes of an iterator over bio_vecs, which is moved behind them; false
- * if there are none.
- */
-bool azihsm_iov_iter_next(struct iov_iter *iter, struct bio_vec *next)
+/* Whether @page is the one behind @last, in memory that can be one piece. */
+static bool page_follows(const struct page *page, const struct page *last)
 {
-	size_t skip = iter->iov_offset;
+	return page_to_pfn(page) == page_to_pfn(last) + 1 &&
+	       zone_device_pages_have_same_pgmap(page, last);
+}
+
+/*
+ * The next bytes of an iterator over bio_vecs, which is moved behind them: as many
+ * as are contiguous, up to the end of @max bytes of pages. False if there are none.
+ */
+bool azihsm_iov_iter_next(struct iov_iter *iter, unsigned int max,
+			  struct bio_vec *next)
+{
+	size_t skip = iter->iov_offset, left = iov_iter_count(iter), len = 0;
+	const struct page *last;
 	const struct bio_vec *bvec;
 
-	if (!iov_iter_is_bvec(iter) || !iov_iter_count(iter))
+	if (!iov_iter_is_bvec(iter) || !left)
 		return false;
 	/* An iterator may stand at the end of an entry, and entries be empty. */
 	for (bvec = iter->bvec; skip >= bvec->bv_len; bvec++)
 		skip -= bvec->bv_len;
 	skip += bvec->bv_offset;
-	bvec_set_page(next, page_at(bvec->bv_page, skip),
-		      min_t(size_t, bvec->bv_offset + bvec->bv_len - skip,
-			    iov_iter_count(iter)),
+	bvec_set_page(next, page_at(bvec->bv_page, skip), 0,
 		      offset_in_page(skip));
-	iov_iter_advance(iter, next->bv_len);
+	left = min_t(size_t, left, max - next->bv_offset);
+
+	for (;;) {
+		size_t end = bvec->bv_offset + bvec->bv_len;
+		size_t here = min(end - skip, left - len);
+
+		len += here;
+		last = page_at(bvec->bv_page, skip + here - 1);
+		if (len == left || !PAGE_ALIGNED(end))
+			break;
+		do
+			bvec++;
+		while (!bvec->bv_len);
+		skip = bvec->bv_offset;
+		if (offset_in_page(skip) ||
+		    !page_follows(page_at(bvec->bv_page, skip), last))
+			break;
+	}
+	next->bv_len = len;
+	iov_iter_advance(iter, len);
 	return true;
 }
 

@@ -37,13 +37,14 @@ struct pid *azihsm_current_tgid(void);
 bool azihsm_current_exiting(void);
 
 /* kapi/mm.rs */
-bool azihsm_page_follows(const struct page *page, const struct page *first,
-			 size_t count);
+size_t azihsm_num_pages_contiguous(struct page **pages, size_t count);
+bool azihsm_page_follows_sg(const struct page *page, struct scatterlist *sg);
 struct page *azihsm_sg_page(struct scatterlist *sg);
 void azihsm_sg_set_page(struct scatterlist *sg, struct page *page,
 			unsigned int len, unsigned int offset);
 void azihsm_sg_mark_end(struct scatterlist *sg);
-bool azihsm_iov_iter_next(struct iov_iter *iter, struct bio_vec *next);
+bool azihsm_iov_iter_next(struct iov_iter *iter, unsigned int max,
+			  struct bio_vec *next);
 
 /* kapi/mm/bytes.rs */
 void azihsm_memzero_page(struct page *page, size_t offset, size_t len);

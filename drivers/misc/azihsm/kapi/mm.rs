@@ -25,10 +25,13 @@ mod ffi {
     };
 
     unsafe extern "C" {
-        pub(super) fn azihsm_page_follows(
-            page: *const bindings::page,
-            first: *const bindings::page,
+        pub(super) fn azihsm_num_pages_contiguous(
+            pages: *mut *mut bindings::page,
             count: usize,
+        ) -> usize;
+        pub(super) fn azihsm_page_follows_sg(
+            page: *const bindings::page,
+            sg: *const bindings::scatterlist,
         ) -> bool;
         pub(super) fn azihsm_sg_page(sg: *const bindings::scatterlist) -> *mut bindings::page;
         pub(super) fn azihsm_sg_set_page(
@@ -40,6 +43,7 @@ mod ffi {
         pub(super) fn azihsm_sg_mark_end(sg: *mut bindings::scatterlist);
         pub(super) fn azihsm_iov_iter_next(
             iter: *mut bindings::iov_iter,
+            max: c_uint,
             next: *mut bindings::bio_vec,
         ) -> bool;
     }
@@ -47,6 +51,9 @@ mod ffi {
 
 /// The most pages in a [`PinnedPages`]: what fits an allocation for the list of them.
 const MAX_PAGES: usize = i32::MAX as usize / size_of::<bindings::scatterlist>();
+
+/// Size of a page in bytes.
+const PAGE_LEN: u32 = PAGE_SIZE as u32;
 
 /// Number of pages that are pinned at once: their addresses are on the stack meanwhile.
 const AT_ONCE: usize = 32;
@@ -166,13 +173,52 @@ impl PinnedPages {
                 Ok(pinned) => pinned,
                 Err(_) => return Err(pin_error(Error::from_errno(ret))),
             };
-            for &page in pages.iter().take(pinned) {
-                let offset = (addr + self.len) % PAGE_SIZE;
-                let here = (PAGE_SIZE - offset).min(len - self.len);
-                // SAFETY: The page was pinned for this, and these bytes are in it. There is room for
-                // as many pieces as pages were wanted.
-                unsafe { self.add(page, offset, here, max_piece)? };
+            // SAFETY: These pages were pinned for this, and are those of these bytes. There is room
+            // for as many pieces as pages were wanted.
+            unsafe { self.add_pages(&mut pages[..pinned.min(wanted)], at, len, max_piece)? };
+        }
+        Ok(())
+    }
+
+    /// Adds the bytes from user address `at` on, of a range of `len` bytes, as far as they are in
+    /// `pages`. There must be room for as many pieces.
+    ///
+    /// # Safety
+    ///
+    /// These bytes are in these pages, which are pinned for the range, and of which it has no bytes
+    /// yet.
+    unsafe fn add_pages(
+        &mut self,
+        pages: &mut [*mut bindings::page],
+        at: usize,
+        len: usize,
+        max_piece: u32,
+    ) -> Result {
+        // CAST: 32 bits, and less than a page.
+        let (most, mut offset) = (max_piece as usize / PAGE_SIZE, (at % PAGE_SIZE) as u32);
+        let mut rest = pages;
+        let mut is_first = true;
+
+        while let Some(&page) = rest.first() {
+            let count = rest.len().min(most);
+            // SAFETY: There are so many pages, one at least.
+            let count = unsafe { ffi::azihsm_num_pages_contiguous(rest.as_mut_ptr(), count) };
+            // CAST: No more than a piece may have. Less than a page is before the bytes.
+            let here = ((count * PAGE_SIZE) as u32 - offset) as usize;
+            // CAST: As above.
+            let here = here.min(len - self.len) as u32;
+            // What is not the first was not contiguous, or too much, for the piece before.
+            //
+            // SAFETY: By the safety requirements: `count` pages are contiguous.
+            unsafe {
+                if is_first {
+                    self.add(page, offset, here, max_piece)?;
+                } else {
+                    self.push(page, offset, here)?;
+                }
             }
+            (offset, is_first) = (0, false);
+            rest = &mut rest[count..];
         }
         Ok(())
     }
@@ -224,22 +270,15 @@ impl PinnedPages {
 
         while self.len < len {
             // SAFETY: `iter` is valid by the safety requirements, and `next` is valid for writes.
-            if !unsafe { ffi::azihsm_iov_iter_next(&mut iter, &mut next) } {
+            if !unsafe { ffi::azihsm_iov_iter_next(&mut iter, max_piece, &mut next) } {
                 return Err(EINVAL);
             }
-            // CAST: 32 bits.
-            let (mut offset, max) = (next.bv_offset as usize, max_piece as usize);
-            // CAST: As above.
-            let end = offset + (next.bv_len as usize).min(len - self.len);
-            while offset < end {
-                // Pieces end with a page.
-                let here = (end - offset).min(max - offset % PAGE_SIZE);
-                self.reserve(1)?;
-                // SAFETY: The memory of a `bio_vec` is contiguous, and stays by the safety
-                // requirements. There is room.
-                unsafe { self.add(next.bv_page, offset, here, max_piece)? };
-                offset += here;
-            }
+            // CAST: No more than 32 bits.
+            let here = (next.bv_len as usize).min(len - self.len) as u32;
+            self.reserve(1)?;
+            // SAFETY: This memory is contiguous, no more than a piece may have, and stays by the
+            // safety requirements. There is room.
+            unsafe { self.push(next.bv_page, next.bv_offset, here)? };
         }
         Ok(())
     }
@@ -278,42 +317,60 @@ impl PinnedPages {
         Ok(self.pieces.reserve(count, GFP_KERNEL | __GFP_NOWARN)?)
     }
 
-    /// Adds `len` bytes at `offset` of `page`, and of those behind it, to the range. There must be
-    /// room for a piece.
+    /// Adds `len` bytes at `offset` of `page`, and of those behind it, to the range: to its last piece
+    /// if they can be. There must be room for a piece.
     ///
     /// # Safety
     ///
-    /// These bytes are contiguous in memory, and pinned for the range, by whom `borrowed` says. Unless
-    /// that is somebody else, they are part of one page, of which the range has no bytes yet.
+    /// These bytes are contiguous in memory, no more than a piece may have, and pinned for the range,
+    /// by whom `borrowed` says. Unless that is somebody else, the range has no bytes yet of the pages
+    /// that they are in.
+    #[inline]
     unsafe fn add(
         &mut self,
         page: *mut bindings::page,
-        offset: usize,
-        len: usize,
+        offset: u32,
+        len: u32,
         max_piece: u32,
     ) -> Result {
-        let (start, length) = (u32::try_from(offset)?, u32::try_from(len)?);
-        let new = (offset % PAGE_SIZE + len).div_ceil(PAGE_SIZE);
-
         match self.pieces.last_mut() {
             // SAFETY: By the type invariants this is an entry. The page is valid by the safety
             // requirements.
-            Some(last) if offset == 0 && unsafe { goes_on(last, page, length, max_piece) } => {
+            Some(last) if offset == 0 && unsafe { goes_on(last, page, len, max_piece) } => {
                 // INVARIANT: The entry is contiguous.
-                last.length += length;
+                last.length += len;
+                self.count(offset, len);
+                Ok(())
             }
-            _ => {
-                let mut piece = bindings::scatterlist::default();
-                // SAFETY: `piece` is valid for writes, and `page` by the safety requirements.
-                unsafe { ffi::azihsm_sg_set_page(&mut piece, page, length, start) };
-                self.pieces
-                    .push_within_capacity(piece)
-                    .map_err(|_| ENOMEM)?;
-            }
+            // SAFETY: By the safety requirements.
+            _ => unsafe { self.push(page, offset, len) },
         }
-        self.len += len;
-        self.page_count += new;
+    }
+
+    /// Adds bytes as [`add`](Self::add) does, but as a piece of their own.
+    ///
+    /// # Safety
+    ///
+    /// As for [`add`](Self::add).
+    #[inline(always)]
+    unsafe fn push(&mut self, page: *mut bindings::page, offset: u32, len: u32) -> Result {
+        let mut piece = bindings::scatterlist::default();
+        // SAFETY: `piece` is valid for writes, and `page` by the safety requirements.
+        unsafe { ffi::azihsm_sg_set_page(&mut piece, page, len, offset) };
+        self.pieces
+            .push_within_capacity(piece)
+            .map_err(|_| ENOMEM)?;
+        self.count(offset, len);
         Ok(())
+    }
+
+    /// Counts bytes that were added.
+    #[inline(always)]
+    fn count(&mut self, offset: u32, len: u32) {
+        // CAST: 32 bits.
+        let (offset, len) = (offset as usize, len as usize);
+        self.len += len;
+        self.page_count += (offset % PAGE_SIZE + len).div_ceil(PAGE_SIZE);
     }
 
     /// Gives the pins up, unless they are borrowed: there is no range then. May sleep.
@@ -386,7 +443,7 @@ impl Drop for PinnedPages {
     }
 }
 
-/// Returns the page that an entry of a list begins in, or one before.
+/// Returns the page that an entry of a list begins in.
 ///
 /// # Safety
 ///
@@ -401,21 +458,17 @@ unsafe fn first_page(piece: &bindings::scatterlist) -> *mut bindings::page {
 /// # Safety
 ///
 /// `last` is an entry with pages, and not a link; `page` is a page.
+#[inline]
 unsafe fn goes_on(
     last: &bindings::scatterlist,
     page: *mut bindings::page,
     len: u32,
     max_piece: u32,
 ) -> bool {
-    // CAST: 32 bits.
-    let end = last.offset as usize + last.length as usize;
-    if end % PAGE_SIZE != 0 || last.length > max_piece - len.min(max_piece) {
-        return false;
-    }
-    // SAFETY: By the safety requirements.
-    let first = unsafe { first_page(last) };
-    // SAFETY: Both are pages.
-    unsafe { ffi::azihsm_page_follows(page, first, end / PAGE_SIZE) }
+    last.offset.wrapping_add(last.length) % PAGE_LEN == 0
+        && last.length <= max_piece - len.min(max_piece)
+        // SAFETY: By the safety requirements.
+        && unsafe { ffi::azihsm_page_follows_sg(page, last) }
 }
 
 /// Turns what pinning reports into what [`PinnedPages::pin`] promises.

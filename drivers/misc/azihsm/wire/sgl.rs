@@ -124,22 +124,21 @@ impl<A: Fn(usize) -> u64> Plan<A> {
         let segments = segments_needed(self.count);
         for segment in 0..segments {
             let here = remaining.min(DATA_PER_SEGMENT);
-            for place in 0..here {
-                let (addr, len) = data.next().ok_or(EINVAL)?;
-                if len == 0 {
-                    return Err(EINVAL);
-                }
-                bytes = bytes.checked_add(len).ok_or(EINVAL)?;
-                put(segment, place, Descriptor::data(addr, len))?;
-            }
             remaining -= here;
             let next = segment + 1;
-            if next < segments {
-                put(
-                    segment,
-                    here,
-                    Descriptor::link((self.address)(next), remaining),
-                )?;
+            let links = usize::from(next < segments);
+            for place in 0..here + links {
+                let descriptor = if place < here {
+                    let (addr, len) = data.next().ok_or(EINVAL)?;
+                    if len == 0 {
+                        return Err(EINVAL);
+                    }
+                    bytes = bytes.checked_add(len).ok_or(EINVAL)?;
+                    Descriptor::data(addr, len)
+                } else {
+                    Descriptor::link((self.address)(next), remaining)
+                };
+                put(segment, place, descriptor)?;
             }
         }
         if data.next().is_some() {
