@@ -176,7 +176,7 @@ impl<K: Kind> Pool<K> {
     /// Looks for completions on the queues that raise no interrupts; returns how many there were.
     pub(crate) fn poll_polled(&self, host: &impl Host) -> usize {
         self.iter()
-            .filter(|queue| queue.is_polled())
+            .filter(|queue| queue.is_polled() && queue.load() != 0)
             .map(|queue| queue.poll(host))
             .sum()
     }

@@ -526,12 +526,13 @@ unsafe fn run<P: Finish>(cmd: NonNull<bindings::io_uring_cmd>, flags: c_uint, ca
     unsafe { ffi::azihsm_uring_cmd_done(cmd.as_ptr(), reply.res, reply.res2, is_cqe32, flags) };
 }
 
-/// Finishes a command that its submitter looks for, if the driver is done with it.
+/// Finishes a command that its submitter looks for, if the driver is done with it; returns whether
+/// it was.
 ///
 /// # Safety
 ///
-/// `cmd` must be the argument of `struct file_operations.uring_cmd_iopoll`.
-pub(super) unsafe fn finish_polled(cmd: NonNull<bindings::io_uring_cmd>) {
+/// `cmd` must be the argument of `struct file_operations.uring_cmd_iopoll`, and not be finished.
+pub(super) unsafe fn finish_polled(cmd: NonNull<bindings::io_uring_cmd>) -> bool {
     // SAFETY: The command is valid.
     let pdu = unsafe { ffi::azihsm_uring_cmd_pdu(cmd.as_ptr()) }.cast::<Pdu<()>>();
     // SAFETY: io_uring looks only for commands that were issued and are not complete: the `pdu`
@@ -539,7 +540,7 @@ pub(super) unsafe fn finish_polled(cmd: NonNull<bindings::io_uring_cmd>) {
     let (is_iopoll, ready) = unsafe { ((*pdu).is_iopoll, &(*pdu).ready) };
     // ORDERING: Pairs with the `Release` of who was done with the command.
     if !is_iopoll || !ready.load(Acquire) {
-        return;
+        return false;
     }
     // SAFETY: As above.
     let run = unsafe { (*pdu).run };
@@ -549,6 +550,7 @@ pub(super) unsafe fn finish_polled(cmd: NonNull<bindings::io_uring_cmd>) {
     // command is gone. It is not looked for any more after this. io_uring has its lock, as for task
     // work.
     unsafe { run(cmd, ffi::azihsm_uring_task_flags(), cancelled) };
+    true
 }
 
 // The members before `payload` lie where they do for any `P`: they are in the order of `repr(C)`,

@@ -317,6 +317,12 @@ impl<T: CharDevice> VTable<T> {
         let Some(cmd) = NonNull::new(cmd) else {
             return 0;
         };
+        // One look finds the ends of many commands: those that follow need none.
+        //
+        // SAFETY: The command is what this function was called with.
+        if unsafe { uring::finish_polled(cmd) } {
+            return 1;
+        }
         // SAFETY: The command is valid, and for a file with these operations.
         let file = unsafe { uring::file_of(cmd) };
         // SAFETY: The file is valid.
@@ -327,7 +333,7 @@ impl<T: CharDevice> VTable<T> {
         let found = open
             .node
             .with(|data| T::uring_cmd_iopoll(data, open.file.as_ref()));
-        // SAFETY: The command is what this function was called with.
+        // SAFETY: The command is what this function was called with, and was not finished above.
         unsafe { uring::finish_polled(cmd) };
         i32::try_from(found).unwrap_or(i32::MAX)
     }
