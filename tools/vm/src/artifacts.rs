@@ -2,14 +2,17 @@
 
 //! What a guest run needs to have built: the module, the tests, the programs.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
-use anyhow::{Context, Result, anyhow, bail};
-use nix::fcntl::{Flock, FlockArg};
+use anyhow::{Context, Result, bail};
+use nix::fcntl::FlockArg;
 
+use crate::kept::{Came, Kept, lock, replace};
 use crate::layout::{Kernel, Layout};
+use crate::origin::Origin;
 use crate::step::{self, Finished};
 
 /// Programs of the workspace that a guest run uses: package, kind of target, program.
@@ -19,94 +22,218 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("azihsm", "--bin", "azihsm"),
 ];
 
+/// What the programs are built from.
+const PROGRAM_SOURCES: &[&str] = &[
+    ".cargo",
+    "include",
+    "tools/.cargo",
+    "tools/Cargo.lock",
+    "tools/Cargo.toml",
+    "tools/azihsm",
+    "tools/ddi",
+    "tools/emulator",
+    "tools/firmware",
+];
+
+/// What the module is built from.
+pub const MODULE_SOURCES: &[&str] = &["Kbuild", "Makefile", "drivers", "include"];
+
+/// A module to build for a kernel.
+struct Module<'a> {
+    kernel: Kernel,
+    /// Without spaces, for the log and what is kept.
+    name: &'static str,
+    what: &'static str,
+    /// Where Kbuild leaves it.
+    built: PathBuf,
+    /// Folder that Kbuild has for itself.
+    objects: PathBuf,
+    /// Where it is put.
+    module: PathBuf,
+    sources: &'a [&'a str],
+}
+
 /// Builds the module for a kernel.
 pub fn module(layout: &Layout, kernel: Kernel) -> Result<()> {
-    let (what, log) = match kernel {
-        Kernel::Stock => ("azihsm.ko", "module"),
-        Kernel::Debug => ("azihsm.ko for the debug kernel", "module-debug"),
-    };
-    layout.release(kernel)?;
+    let objects = layout.module_build(kernel);
     let mut make = make(layout);
     make.arg("modules");
     if kernel == Kernel::Debug {
         make.arg("KERNEL=debug");
     }
-    make.arg(format!("MO={}", layout.module_build(kernel).display()));
-    done(step::run("MODULE", what, &make, layout.log(log))?)
+    make.arg(format!("MO={}", objects.display()));
+    let (what, name) = match kernel {
+        Kernel::Stock => ("azihsm.ko", "module"),
+        Kernel::Debug => ("azihsm.ko for the debug kernel", "module-debug"),
+    };
+    Module {
+        kernel,
+        name,
+        what,
+        built: objects.join("drivers/misc/azihsm/azihsm.ko"),
+        objects,
+        module: layout.module(kernel),
+        sources: MODULE_SOURCES,
+    }
+    .make(layout, &make)
 }
 
 /// Builds the module that shows whether the debug kernel's checkers are alive.
 pub fn faults_module(layout: &Layout) -> Result<()> {
-    test_module(
-        layout,
-        Kernel::Debug,
-        "tools/vm/checkers",
-        &layout.faults_module(),
-        "deliberate mistakes for the debug kernel's checkers",
-        "checkers",
-    )
+    let source = "tools/vm/checkers";
+    let objects = layout.build.join("checkers");
+    let kbuild = kbuild(layout, Kernel::Debug, source, &objects)?;
+    Module {
+        kernel: Kernel::Debug,
+        name: "checkers",
+        what: "deliberate mistakes for the debug kernel's checkers",
+        built: objects.join("azihsm_faults.ko"),
+        objects,
+        module: layout.faults_module(),
+        sources: &[source],
+    }
+    .make(layout, &kbuild)
 }
 
 /// Builds the module that makes virtual functions out of those that QEMU shows as plain ones.
 pub fn sriov_shim(layout: &Layout, kernel: Kernel) -> Result<()> {
-    test_module(
-        layout,
+    let source = "selftests/sriov_shim";
+    let (what, name) = match kernel {
+        Kernel::Stock => ("sriov_shim.ko", "sriov-shim"),
+        Kernel::Debug => ("sriov_shim.ko for the debug kernel", "sriov-shim-debug"),
+    };
+    let objects = layout.build.join(name);
+    let kbuild = kbuild(layout, kernel, source, &objects)?;
+    Module {
         kernel,
-        "selftests/sriov_shim",
-        &layout.sriov_shim(kernel),
-        match kernel {
-            Kernel::Stock => "sriov_shim.ko",
-            Kernel::Debug => "sriov_shim.ko for the debug kernel",
-        },
-        match kernel {
-            Kernel::Stock => "sriov-shim",
-            Kernel::Debug => "sriov-shim-debug",
-        },
-    )
+        name,
+        what,
+        built: objects.join("sriov_shim.ko"),
+        objects,
+        module: layout.sriov_shim(kernel),
+        sources: &[source],
+    }
+    .make(layout, &kbuild)
 }
 
-/// Builds the `module` of a folder of the checkout for a kernel.
-fn test_module(
-    layout: &Layout,
-    kernel: Kernel,
-    source: &str,
-    module: &Path,
-    what: &str,
-    log: &str,
-) -> Result<()> {
+impl Module<'_> {
+    /// Takes the module that is kept, or lets `command` build it.
+    ///
+    /// It is not put where Kbuild leaves it, which would take it for the one of its objects.
+    fn make(&self, layout: &Layout, command: &Command) -> Result<()> {
+        let base = kernel_origin(layout, self.name, self.kernel)?.command(command, &layout.repo);
+        let kept = Kept::new(layout.kept())?;
+        let objects = Objects(self.objects.clone());
+        let came = kept.make(
+            self.name,
+            std::slice::from_ref(&self.module),
+            || base.clone().below(&layout.repo, self.sources),
+            || {
+                objects.begin()?;
+                let before = modified(&self.built);
+                let log = layout.log(self.name);
+                done(step::run("MODULE", self.what, command, log)?)?;
+                replace(&self.built, &self.module)?;
+                Ok(modified(&self.built) != before)
+            },
+        )?;
+        match came {
+            Came::Kept => step::cached(self.what),
+            Came::Built => objects.sure()?,
+            Came::Mixed => {}
+        }
+        Ok(())
+    }
+}
+
+/// What Kbuild made in a folder of its own.
+///
+/// It takes an object for newer than a source that changed while it was made. So it begins anew
+/// where it is not sure that none did: after such a change, an error, a signal.
+pub struct Objects(pub PathBuf);
+
+impl Objects {
+    /// Before something is made.
+    pub fn begin(&self) -> Result<()> {
+        if self.doubt().exists() {
+            fs::remove_dir_all(&self.0)?;
+        }
+        fs::create_dir_all(&self.0)?;
+        fs::write(self.doubt(), "")?;
+        Ok(())
+    }
+
+    /// No source changed meanwhile.
+    pub fn sure(&self) -> Result<()> {
+        fs::remove_file(self.doubt())?;
+        Ok(())
+    }
+
+    fn doubt(&self) -> PathBuf {
+        self.0.join("doubt")
+    }
+}
+
+/// The kernel that something named `name` is built for.
+pub fn kernel_origin(layout: &Layout, name: &str, kernel: Kernel) -> Result<Origin> {
     layout.release(kernel)?;
-    let folder = module.parent().context("the module has a folder")?;
-    fs::create_dir_all(folder)?;
+    let origin = Origin::new(name);
+    layout
+        .kernel_identity(kernel)
+        .iter()
+        .try_fold(origin, |origin, file| origin.file(file))
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|data| data.modified()).ok()
+}
+
+/// Kbuild for the module of a folder of the checkout.
+fn kbuild(layout: &Layout, kernel: Kernel, source: &str, objects: &Path) -> Result<Command> {
+    layout.release(kernel)?;
     let mut kbuild = Command::new(layout.kbuild(kernel));
     kbuild
         .arg(format!("M={}", layout.repo.join(source).display()))
-        .arg(format!("MO={}", folder.display()))
+        .arg(format!("MO={}", objects.display()))
         .arg("modules")
         .env_remove("MAKEFLAGS")
         .env_remove("MAKELEVEL")
         .env_remove("MFLAGS");
-    done(step::run("MODULE", what, &kbuild, layout.log(log))?)
+    Ok(kbuild)
 }
 
 /// Builds the programs and puts them into the build folder.
 pub fn programs(layout: &Layout) -> Result<()> {
-    let _lock = lock_target(layout)?;
+    // One command at a time builds and takes what it built.
+    let _lock = lock(&layout.target.join("azihsm.lock"), FlockArg::LockExclusive)?;
     let mut cargo = cargo(layout, "build");
     for (package, kind, program) in PROGRAMS {
         cargo.args(["--package", package, kind, program]);
     }
     let what = "emulator, firmware server and tool";
-    done(step::run("CARGO", what, &cargo, layout.log("programs"))?)?;
-    for (_, kind, program) in PROGRAMS {
-        let folder = if *kind == "--example" {
-            "debug/examples"
-        } else {
-            "debug"
-        };
-        take(
-            &layout.target.join(folder).join(program),
-            &layout.program(program),
-        )?;
+    let base = Origin::new("programs").command(&cargo, &layout.repo);
+    let outputs: Vec<PathBuf> = PROGRAMS.iter().map(|(.., it)| layout.program(it)).collect();
+    let came = Kept::new(layout.kept())?.make(
+        "programs",
+        &outputs,
+        || base.clone().below(&layout.repo, PROGRAM_SOURCES),
+        || {
+            done(step::run("CARGO", what, &cargo, layout.log("programs"))?)?;
+            for (_, kind, program) in PROGRAMS {
+                let folder = if *kind == "--example" {
+                    "debug/examples"
+                } else {
+                    "debug"
+                };
+                let built = layout.target.join(folder).join(program);
+                replace(&built, &layout.program(program))?;
+            }
+            // Cargo compares with the time at which it began.
+            Ok(true)
+        },
+    )?;
+    if came == Came::Kept {
+        step::cached(what);
     }
     Ok(())
 }
@@ -208,27 +335,6 @@ fn selftests_make(layout: &Layout) -> Command {
     make
 }
 
-/// One command at a time builds and takes what it built.
-fn lock_target(layout: &Layout) -> Result<Flock<File>> {
-    let path = layout.target.join("azihsm.lock");
-    let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, error)| anyhow!("locking {}: {error}", path.display()))
-}
-
-/// Takes a copy of a program, if it changed.
-fn take(from: &Path, to: &Path) -> Result<()> {
-    let new = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
-    if fs::read(to).is_ok_and(|old| old == new) {
-        return Ok(());
-    }
-    // A running program cannot be written to, but replaced.
-    let part = to.with_extension("new");
-    fs::copy(from, &part).with_context(|| format!("copying {}", from.display()))?;
-    fs::rename(&part, to)?;
-    Ok(())
-}
-
 /// Turns a failed step into an error that shows the end of its output.
 fn done(step: Finished) -> Result<()> {
     if step.ok {
@@ -239,4 +345,23 @@ fn done(step: Finished) -> Result<()> {
         step.log.display(),
         step.tail().join("\n")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_made_anew_in_doubt() {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = Objects(dir.path().join("objects"));
+        let object = objects.0.join("a.o");
+        objects.begin().unwrap();
+        fs::write(&object, "").unwrap();
+        objects.sure().unwrap();
+        objects.begin().unwrap();
+        assert!(object.exists());
+        objects.begin().unwrap();
+        assert!(!object.exists());
+    }
 }

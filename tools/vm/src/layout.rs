@@ -106,9 +106,28 @@ impl Layout {
         self.target.with_file_name("checked")
     }
 
+    /// Where it is kept what was built, for all checkouts.
+    pub fn kept(&self) -> PathBuf {
+        self.target.with_file_name("kept")
+    }
+
     /// Builds modules for a kernel as it was built.
     pub fn kbuild(&self, kernel: Kernel) -> PathBuf {
         self.folder(kernel).join("kbuild")
+    }
+
+    /// Files that are others when modules for a kernel come out otherwise: its configuration,
+    /// which names the compilers, its symbols, and its headers and crate as Rust sees them.
+    pub fn kernel_identity(&self, kernel: Kernel) -> Vec<PathBuf> {
+        let files = [
+            "release",
+            "kbuild",
+            "build/.config",
+            "build/Module.symvers",
+            "build/rust/libbindings.rmeta",
+            "build/rust/libkernel.rmeta",
+        ];
+        files.map(|file| self.folder(kernel).join(file)).into()
     }
 
     fn folder(&self, kernel: Kernel) -> &Path {
@@ -182,22 +201,25 @@ impl Layout {
 
     /// The module for a kernel; for the stock kernel it is as it is shipped.
     pub fn module(&self, kernel: Kernel) -> PathBuf {
-        self.module_build(kernel)
-            .join("drivers/misc/azihsm/azihsm.ko")
+        self.modules(kernel).join("azihsm.ko")
     }
 
     /// The module that makes mistakes on purpose, for the debug kernel.
     pub fn faults_module(&self) -> PathBuf {
-        self.build.join("checkers/azihsm_faults.ko")
+        self.modules(Kernel::Debug).join("azihsm_faults.ko")
     }
 
     /// The module that makes virtual functions out of plain ones.
     pub fn sriov_shim(&self, kernel: Kernel) -> PathBuf {
-        let folder = match kernel {
-            Kernel::Stock => "sriov-shim",
-            Kernel::Debug => "sriov-shim-debug",
-        };
-        self.build.join(folder).join("sriov_shim.ko")
+        self.modules(kernel).join("sriov_shim.ko")
+    }
+
+    /// Where the modules for a kernel are put that were built, or built before.
+    fn modules(&self, kernel: Kernel) -> PathBuf {
+        self.build.join(match kernel {
+            Kernel::Stock => "ko",
+            Kernel::Debug => "ko-debug",
+        })
     }
 
     /// Where what all guests with a kernel have is packed.

@@ -54,6 +54,11 @@ pub fn beside_others() {
     BESIDE.store(true, Ordering::Relaxed);
 }
 
+/// Tells that nothing is done for `what`, since it was done before.
+pub fn cached(what: &str) {
+    println!("  {:<7} {what}", "CACHED");
+}
+
 /// Runs `command`, announced as `verb what`, with its output in `log`.
 pub fn run(verb: &str, what: &str, command: &Command, log: PathBuf) -> Result<Finished> {
     let interrupts = Interrupts::hold()?;
