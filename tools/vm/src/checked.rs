@@ -1,78 +1,59 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Files that a lint has found nothing in, so that it need not look again.
+//! What a lint has found nothing in, so that it need not look again.
 //!
 //! What is remembered is a hash of all that the verdict depends on: the lint, its arguments, the
-//! file. It lies in the cache, one empty file for each.
+//! files. It lies in the cache, one empty file for each.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
+use anyhow::Result;
 
-/// What one lint has looked at.
-pub struct Checked {
-    folder: PathBuf,
-    /// Hash of the lint and its arguments.
-    lint: Sha256,
-}
+use crate::origin::Origin;
 
-/// A file with what its verdict depends on.
-pub struct Entry {
-    /// The file.
-    pub file: PathBuf,
+/// Something that a lint has to look at.
+pub struct Subject<'a> {
+    origin: Origin,
+    again: Box<dyn Fn() -> Result<Origin> + 'a>,
     mark: PathBuf,
 }
 
-impl Checked {
-    /// What a lint that consists of `parts` has looked at with `arguments`; remembered in `folder`.
-    pub fn new(folder: PathBuf, parts: &[PathBuf], arguments: &[&str]) -> Result<Self> {
-        let mut lint = Sha256::new();
-        for part in parts {
-            lint.update(read(part)?);
-        }
-        for argument in arguments {
-            lint.update(argument);
-            lint.update([0]);
-        }
-        Ok(Self { folder, lint })
-    }
-
-    /// The files that it has to look at.
-    pub fn remaining(&self, files: Vec<PathBuf>) -> Result<Vec<Entry>> {
-        let entry = |file: PathBuf| -> Result<Entry> {
-            let mut hash = self.lint.clone();
-            // Its name matters, too: some checks depend on it.
-            hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
-            hash.update([0]);
-            hash.update(read(&file)?);
-            let mark = self.folder.join(format!("{:x}", hash.finalize()));
-            Ok(Entry { file, mark })
+impl<'a> Subject<'a> {
+    /// What the lint has to look at, unless nothing was found in just that before; remembered in
+    /// `folder`. `origin` is all that the verdict depends on.
+    pub fn new(
+        folder: &Path,
+        origin: impl Fn() -> Result<Origin> + 'a,
+    ) -> Result<Option<Subject<'a>>> {
+        let now = origin()?;
+        let mark = folder.join(now.name());
+        let subject = Self {
+            origin: now,
+            again: Box::new(origin),
+            mark,
         };
-        let entries: Result<Vec<Entry>> = files.into_iter().map(entry).collect();
-        Ok(entries?
-            .into_iter()
-            .filter(|entry| !entry.mark.exists())
-            .collect())
+        Ok((!subject.mark.exists()).then_some(subject))
     }
 
-    /// Remembers that nothing was found in these.
-    pub fn passed(&self, entries: &[Entry]) -> Result<()> {
-        fs::create_dir_all(&self.folder)?;
-        for entry in entries {
-            File::create(&entry.mark)?;
+    /// Remembers that nothing was found, if nothing has changed meanwhile; tells whether.
+    pub fn passed(&self) -> Result<bool> {
+        if !self.origin.untouched(&(self.again)()?) {
+            return Ok(false);
         }
-        Ok(())
+        if let Some(folder) = self.mark.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        File::create(&self.mark)?;
+        Ok(true)
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -82,21 +63,46 @@ mod tests {
         fs::write(path("lint"), "1").unwrap();
         fs::write(path("a.c"), "a").unwrap();
         fs::write(path("b.c"), "b").unwrap();
-        let files = || vec![path("a.c"), path("b.c")];
-        let checked = |argument| Checked::new(path("seen"), &[path("lint")], &[argument]).unwrap();
-        let names = |argument| -> Vec<String> {
-            let entries = checked(argument).remaining(files()).unwrap();
-            let name = |entry: &Entry| entry.file.file_name().unwrap().to_str().unwrap().to_owned();
-            entries.iter().map(name).collect()
+        let remaining = |argument: &'static str| -> Vec<(&str, Subject)> {
+            let subject = |name| {
+                let origin = move || {
+                    let lint = Origin::new("lint").word(argument);
+                    lint.file(&path("lint"))?.file(&path(name))
+                };
+                let subject = Subject::new(&path("seen"), origin).unwrap();
+                subject.map(|subject| (name, subject))
+            };
+            ["a.c", "b.c"].into_iter().filter_map(subject).collect()
         };
-        let all = checked("-x").remaining(files()).unwrap();
+        let names = |argument| -> Vec<&str> {
+            let remaining = remaining(argument);
+            remaining.into_iter().map(|(name, _)| name).collect()
+        };
+        let all = remaining("-x");
         assert_eq!(all.len(), 2);
-        checked("-x").passed(&all).unwrap();
+        all.iter()
+            .for_each(|(_, subject)| assert!(subject.passed().unwrap()));
         assert!(names("-x").is_empty());
         assert_eq!(names("-y"), ["a.c", "b.c"]);
         fs::write(path("b.c"), "c").unwrap();
         assert_eq!(names("-x"), ["b.c"]);
         fs::write(path("lint"), "2").unwrap();
         assert_eq!(names("-x"), ["a.c", "b.c"]);
+    }
+
+    #[test]
+    fn what_changes_meanwhile_is_looked_at_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.c");
+        fs::write(&file, "a").unwrap();
+        let seen = dir.path().join("seen");
+        let subject = || Subject::new(&seen, || Origin::new("lint").file(&file)).unwrap();
+        let before = subject().unwrap();
+        thread::sleep(Duration::from_millis(20));
+        fs::write(&file, "b").unwrap();
+        assert!(!before.passed().unwrap());
+        assert!(subject().is_some());
+        fs::write(&file, "a").unwrap();
+        assert!(subject().is_some());
     }
 }

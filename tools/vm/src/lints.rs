@@ -8,10 +8,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::artifacts::{cargo, make};
-use crate::checked::{Checked, Entry};
+use crate::artifacts::{MODULE_SOURCES, Objects, cargo, kernel_origin, make};
+use crate::checked::Subject;
 use crate::coverage;
-use crate::layout::Layout;
+use crate::layout::{Kernel, Layout};
+use crate::origin::Origin;
 use crate::report::Suite;
 use crate::step;
 
@@ -28,12 +29,18 @@ const CHECKPATCH: &[&str] = &[
     "scripts/const_structs.checkpatch",
 ];
 
+/// What the tools' lints depend on: all of them, and the files that are included from elsewhere.
+const TOOL_SOURCES: &[&str] = &[".cargo", "include", "selftests/Makefile", "tools"];
+
 /// A lint that could be started.
-struct Lint {
+struct Lint<'a> {
     name: &'static str,
-    command: Command,
+    /// None if it has found nothing before, and nothing has changed.
+    command: Option<Command>,
     /// What is remembered if it finds nothing.
-    checked: Option<(Checked, Vec<Entry>)>,
+    subjects: Vec<Subject<'a>>,
+    /// What Kbuild makes for it.
+    objects: Option<Objects>,
 }
 
 /// Runs all lints.
@@ -42,13 +49,28 @@ pub fn run(layout: &Layout) -> Result<Suite> {
     for Lint {
         name,
         command,
-        checked,
+        subjects,
+        objects,
     } in lints(layout)?
     {
+        let Some(command) = command else {
+            step::cached(name);
+            suite.check(name, Vec::new());
+            continue;
+        };
+        if let Some(objects) = &objects {
+            objects.begin()?;
+        }
         let log = layout.log(&format!("lint-{}", name.replace([' ', ','], "-")));
         let step = step::run("LINT", name, &command, log)?;
-        if let (true, Some((checked, entries))) = (step.ok, checked) {
-            checked.passed(&entries)?;
+        if step.ok {
+            let mut untouched = true;
+            for subject in &subjects {
+                untouched &= subject.passed()?;
+            }
+            if let (true, Some(objects)) = (untouched, &objects) {
+                objects.sure()?;
+            }
         }
         suite.check(name, if step.ok { Vec::new() } else { step.tail() });
     }
@@ -60,14 +82,15 @@ pub fn run(layout: &Layout) -> Result<Suite> {
     Ok(suite)
 }
 
-fn lints(layout: &Layout) -> Result<Vec<Lint>> {
+fn lints(layout: &Layout) -> Result<Vec<Lint<'_>>> {
     let repo = &layout.repo;
     let mut lints = Vec::new();
     let mut add = |name, command| {
         lints.push(Lint {
             name,
-            command,
-            checked: None,
+            command: Some(command),
+            subjects: Vec::new(),
+            objects: None,
         });
     };
 
@@ -106,28 +129,56 @@ fn lints(layout: &Layout) -> Result<Vec<Lint>> {
 
     let mut clippy = cargo(layout, "clippy");
     clippy.args(["--workspace", "--all-targets", "--", "-Dwarnings"]);
-    add("clippy, tools", clippy);
+    let name = "clippy, tools";
+    let base = Origin::new(name).command(&clippy, repo);
+    lints.push(Lint::of_all(layout, name, clippy, base, TOOL_SOURCES)?);
 
     // In a folder of its own: the module that is tested and shipped has no lint flags.
     let mut module = make(layout);
+    let objects = layout.build.join("lint");
     module
         .arg("modules")
-        .arg(format!("MO={}", layout.build.join("lint").display()));
+        .arg(format!("MO={}", objects.display()));
     module.args([
         "CLIPPY=1",
         "KRUSTFLAGS=-Dwarnings",
         "KCFLAGS=-Werror",
         "W=1",
     ]);
-    add("clippy, module", module);
+    let name = "clippy, module";
+    let base = kernel_origin(layout, name, Kernel::Stock)?.command(&module, repo);
+    lints.push(Lint {
+        objects: Some(Objects(objects)),
+        ..Lint::of_all(layout, name, module, base, MODULE_SOURCES)?
+    });
     lints.push(checkpatch(layout)?);
     Ok(lints)
+}
+
+impl<'a> Lint<'a> {
+    /// A lint that looks at all of its `sources` together; `base` is what else it depends on.
+    fn of_all(
+        layout: &'a Layout,
+        name: &'static str,
+        command: Command,
+        base: Origin,
+        sources: &'a [&'a str],
+    ) -> Result<Self> {
+        let origin = move || base.clone().below(&layout.repo, sources);
+        let subject = Subject::new(&layout.checked(), origin)?;
+        Ok(Self {
+            name,
+            command: subject.is_some().then_some(command),
+            subjects: subject.into_iter().collect(),
+            objects: None,
+        })
+    }
 }
 
 /// The kernel's checkpatch, for what runs on the kernel or is part of it; QEMU's plugin is neither.
 ///
 /// It takes a second for a long file: those that it has found nothing in are left out.
-fn checkpatch(layout: &Layout) -> Result<Lint> {
+fn checkpatch(layout: &Layout) -> Result<Lint<'_>> {
     let mut c = Vec::new();
     for folder in ["drivers", "include", "selftests", "tools/vm/checkers"] {
         c.extend(files(&layout.repo.join(folder), &["c", "h"])?);
@@ -146,21 +197,31 @@ fn checkpatch(layout: &Layout) -> Result<Lint> {
         &ignored,
         "--file",
     ];
-    let checked = Checked::new(layout.checked(), &parts, &arguments)?;
-    let entries = checked.remaining(c)?;
-    let command = if entries.is_empty() {
-        Command::new("true")
-    } else {
-        let mut command = Command::new("perl");
-        command.arg(&parts[0]).args(arguments);
-        command.args(entries.iter().map(|entry| &entry.file));
-        command.current_dir(&layout.repo);
-        command
-    };
+    let mut lint = Origin::new("checkpatch");
+    for part in &parts {
+        lint = lint.file(part)?;
+    }
+    for argument in arguments {
+        lint = lint.word(argument);
+    }
+    let mut command = Command::new("perl");
+    command.arg(&parts[0]).args(arguments);
+    command.current_dir(&layout.repo);
+    let mut subjects = Vec::new();
+    for file in c {
+        let (lint, path) = (lint.clone(), file.clone());
+        // Its name matters, too: some checks depend on it.
+        let origin = move || lint.clone().file(&path);
+        if let Some(subject) = Subject::new(&layout.checked(), origin)? {
+            subjects.push(subject);
+            command.arg(file);
+        }
+    }
     Ok(Lint {
         name: "checkpatch, C files",
-        command,
-        checked: Some((checked, entries)),
+        command: (!subjects.is_empty()).then_some(command),
+        subjects,
+        objects: None,
     })
 }
 
