@@ -56,7 +56,7 @@ pub fn test(args: &TestArgs) -> Result<ExitCode> {
     let layout = Layout::find()?;
     let mut run = runs::find(&layout, &args.run)?;
     if !args.tests.is_empty() {
-        run.tests = Some(args.tests.clone());
+        run.only(&args.tests);
     }
     artifacts::module(&layout, run.kernel_image)?;
     if run.vfs > 0 {

@@ -160,6 +160,12 @@ impl Run {
         }
     }
 
+    /// Has these tests and no others, also if they are usually left out.
+    pub fn only(&mut self, tests: &[String]) {
+        self.tests = Some(tests.to_vec());
+        self.without.clear();
+    }
+
     /// The tests of the run, out of those that there are.
     pub fn choose(&self, all: &[String]) -> Result<Vec<String>> {
         let chosen = self.tests.as_deref().unwrap_or(all);
@@ -252,6 +258,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_run_leaves_out_is_in_another_one_of_its_verb() {
+        let runs = parse(include_str!("../runs.toml")).unwrap();
+        for run in &runs {
+            for name in &run.without {
+                // With no list it would only be the same again.
+                let has = |other: &&Run| {
+                    let names = other.tests.as_deref().unwrap_or_default();
+                    other.verb == run.verb && other.device && names.contains(name)
+                };
+                assert!(runs.iter().any(|other| has(&other)), "{}: {name}", run.name);
+            }
+        }
+    }
+
+    #[test]
     fn misspelt_keys_are_refused() {
         assert!(parse("[[run]]\nname = 'a'\nfirmwares = 'model'\n").is_err());
     }
@@ -291,5 +312,8 @@ mod tests {
         let run = &parse("[[run]]\nname = 'a'\nwithout = ['x']\n").unwrap()[0];
         assert_eq!(run.choose(&all).unwrap(), ["y"]);
         assert!(run.choose(&all[1..]).is_err());
+        let mut run = run.clone();
+        run.only(&all[..1]);
+        assert_eq!(run.choose(&all).unwrap(), ["x"]);
     }
 }
