@@ -2,6 +2,8 @@
 
 //! Load against a device that fails and lies at random, reproducible from a seed.
 
+mod explain;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::PathBuf;
@@ -23,10 +25,9 @@ use crate::layout::{Kernel, Layout};
 use crate::program::Programs;
 use crate::qemu::Topology;
 use crate::report::{Report, Suite};
-use crate::shrink::shrink;
 
-/// How many boots the search for the smallest list of faults may take.
-const SHRINK_BOOTS: usize = 24;
+/// Commands for each seed, unless another number is given.
+const COMMANDS: u64 = 250;
 
 /// Arguments of `chaos`.
 #[derive(Args)]
@@ -38,7 +39,7 @@ pub struct ChaosArgs {
     #[arg(long, default_value_t = 0.002)]
     rate: f64,
     /// Commands for each seed.
-    #[arg(long, default_value_t = 250)]
+    #[arg(long, default_value_t = COMMANDS)]
     commands: u64,
     /// Seeds for each boot.
     #[arg(long, default_value_t = 25)]
@@ -140,6 +141,7 @@ pub fn chaos(args: &ChaosArgs) -> Result<ExitCode> {
         }),
     };
 
+    let mut report = Report::default();
     let mut suite = Suite::new("chaos");
     let mut failed = BTreeMap::new();
     let mut faults = 0;
@@ -161,11 +163,10 @@ pub fn chaos(args: &ChaosArgs) -> Result<ExitCode> {
             failed.get(&seed).cloned().unwrap_or_default(),
         );
     }
-    let mut report = Report::default();
     report.add(suite);
     if !args.no_shrink && given.is_none() {
         for seed in failed.keys() {
-            explain(&layout, &load, *seed, &request)?;
+            explain::explain(&layout, &load, *seed, &request)?;
         }
     }
     Ok(report.finish())
@@ -188,6 +189,7 @@ pub fn soak(args: &SoakArgs) -> Result<ExitCode> {
         },
     };
     let request = |seed| json!({ "cmd": "chaos", "seed": seed, "rate": args.rate, "honest": true });
+    let mut report = Report::default();
     let outcome = load.boot(&layout, &load.name, &[1], &request)?;
     for line in &outcome.told {
         println!("  SOAK    {line}");
@@ -199,7 +201,6 @@ pub fn soak(args: &SoakArgs) -> Result<ExitCode> {
         attribute(&[1], outcome).0.remove(&1).unwrap_or_default(),
     );
     println!("  SOAK    {hits} faults hit");
-    let mut report = Report::default();
     report.add(suite);
     Ok(report.finish())
 }
@@ -329,36 +330,6 @@ fn attribute(batch: &[u64], outcome: Outcome) -> (BTreeMap<u64, Vec<String>>, Ve
     }
     again.retain(|batch| !batch.is_empty());
     (failed, again)
-}
-
-/// Searches for the faults that make a seed fail.
-fn explain(layout: &Layout, load: &Load, seed: u64, request: &dyn Fn(u64) -> Value) -> Result<()> {
-    let fails = |outcome: &Outcome| {
-        !outcome.failed.is_empty() || !outcome.common.is_empty() || outcome.done == 0
-    };
-    let dir = format!("{}-shrink", load.name);
-    println!("  SHRINK  seed {seed}: once more, alone");
-    let outcome = load.boot(layout, &dir, &[seed], request)?;
-    if !fails(&outcome) {
-        println!("  SHRINK  seed {seed} does not fail alone: it takes the timing of the whole run");
-        return Ok(());
-    }
-    let faults = shrink(&outcome.faults, SHRINK_BOOTS, |faults| {
-        let outcome = load.boot(layout, &dir, &[seed], &|_| arm(faults))?;
-        Ok(fails(&outcome))
-    })?;
-    let path = layout.build.join("run").join(format!("seed-{seed}.jsonl"));
-    let lines: Vec<String> = faults.iter().map(Value::to_string).collect();
-    fs::write(&path, lines.join("\n") + "\n")?;
-    println!("  SHRINK  seed {seed}: it takes {} faults:", faults.len());
-    for line in &lines {
-        println!("            {line}");
-    }
-    println!(
-        "            again: make chaos SEEDS={seed} FAULTS={}",
-        layout.shown(&path)
-    );
-    Ok(())
 }
 
 /// The request that arms the faults of a log.

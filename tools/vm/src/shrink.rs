@@ -6,14 +6,21 @@ use anyhow::Result;
 
 /// The shortest list found, in `tries` calls of `fails` at most, whose items still make it fail.
 ///
-/// Delta debugging: parts are tried alone, then left out, ever smaller ones. `items` is taken to
-/// fail. When nothing can be left out any more, each of the items is needed.
+/// Delta debugging: nothing is tried first, then parts alone, then left out, ever smaller ones.
+/// `items` is taken to fail. When nothing can be left out any more, each of the items is needed.
 pub fn shrink<T: Clone>(
     items: &[T],
     mut tries: usize,
     mut fails: impl FnMut(&[T]) -> Result<bool>,
 ) -> Result<Vec<T>> {
     let mut items = items.to_vec();
+    // Perhaps none of them has anything to do with it.
+    if let (false, Some(left)) = (items.is_empty(), tries.checked_sub(1)) {
+        tries = left;
+        if fails(&[])? {
+            return Ok(Vec::new());
+        }
+    }
     let mut parts = 2;
     while items.len() >= 2 {
         let size = items.len().div_ceil(parts);
@@ -80,6 +87,13 @@ mod tests {
         assert_eq!(shrunk(50, &[0, 24, 49], 1000).0, [0, 24, 49]);
         assert_eq!(shrunk(3, &[0, 1, 2], 1000).0, [0, 1, 2]);
         assert_eq!(shrunk(1, &[0], 1000).0, [0]);
+    }
+
+    #[test]
+    fn what_fails_without_a_cause_blames_none() {
+        assert_eq!(shrunk(8, &[], 1000), (vec![], 1));
+        assert_eq!(shrunk(0, &[], 1000), (vec![], 0));
+        assert_eq!(shrunk(8, &[], 0).0.len(), 8);
     }
 
     #[test]
