@@ -11,6 +11,7 @@
 #include "lib/fault.h"
 #include "lib/harness.h"
 #include "lib/injection.h"
+#include "lib/pages.h"
 #include "lib/rungs.h"
 
 /*
@@ -25,6 +26,12 @@
 #define IDLE		4
 #define NOT_IDENTIFIED	\
 	"{\"class\":\"admin\",\"opcode\":6,\"what\":{\"refuse\":{\"status\":6}}}"
+/* The last of the queues that a bind creates. */
+#define NO_LAST_QUEUE	\
+	"{\"class\":\"admin\",\"opcode\":1,\"after\":11,\"every\":12,\"what\":{\"refuse\":{\"status\":6}}}"
+/* Binds in vain: until things have warmed up, and those that may leave nothing. */
+#define WARM_UP		20
+#define IN_VAIN		400
 /* Bits of the command register. */
 #define PCI_COMMAND		4
 #define PCI_COMMAND_MASTER	4
@@ -197,6 +204,33 @@ TEST_F_TIMEOUT(bind_failures, each_admin_command, 300)
 	/* Identify, two counts, the capabilities, and two for each queue. */
 	EXPECT_LT(8, i);
 	TH_LOG("%d admin commands", i - 1);
+}
+
+/* A bind that fails gives back what it took, however often that is. */
+TEST_F_TIMEOUT(bind_failures, nothing_is_left, 600)
+{
+	static const char * const faults[] = { NOT_IDENTIFIED, NO_LAST_QUEUE };
+
+	if (!emulator_present() || !fault_slow())
+		SKIP(return, "takes long: set AZIHSM_SLOW=1");
+	if (!access("/sys/kernel/debug/kmemleak", F_OK))
+		SKIP(return, "the kernel looks for leaks itself");
+	for (int f = 0; f < 2; f++) {
+		long before = 0, more;
+
+		ASSERT_LE(0, fault_arm(faults[f]));
+		for (int i = 0; i < WARM_UP + IN_VAIN; i++) {
+			if (i == WARM_UP)
+				before = slab_objects();
+			ASSERT_GT(0, bind_driver(self->address));
+		}
+		more = slab_objects() - before;
+		ASSERT_TRUE(fault_clear());
+		/* Others may take some meanwhile, but not one for each bind. */
+		EXPECT_GT(IN_VAIN / 2, more);
+		TH_LOG("%d binds in vain: slab objects %+ld, of %ld", IN_VAIN,
+		       more, before);
+	}
 }
 
 /*

@@ -4,7 +4,6 @@
  * left: no pinned page, no memory. AZIHSM_SOAK=N in the environment makes it N
  * commands.
  */
-#include <dirent.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -13,7 +12,6 @@
 #include "lib/pages.h"
 #include "lib/ring.h"
 
-#define SLABS		"/sys/kernel/slab"
 #define PATIENCE	60
 #define DEPTH		128
 #define LEN_MAX		(256 * 1024)
@@ -187,42 +185,6 @@ static const char *next(struct _test_data_uring_soak *self, int i, int res)
 	}
 	begin(self, i);
 	return NULL;
-}
-
-/*
- * Has the slab caches let go of what they need not keep: a kernel that checks
- * memory keeps what was freed for some time, as if it were in use.
- */
-static void shrink_slabs(void)
-{
-	char path[300];
-	struct dirent *d;
-	DIR *dir = opendir(SLABS);
-
-	while (dir && (d = readdir(dir))) {
-		snprintf(path, sizeof(path), SLABS "/%s/shrink", d->d_name);
-		hsm_write_file(path, "1");
-	}
-	if (dir)
-		closedir(dir);
-}
-
-/* Objects in use of all slab caches, as far as the kernel says; 0 if it does not. */
-static long slab_objects(void)
-{
-	long active, sum = 0;
-	char line[256];
-	FILE *f;
-
-	shrink_slabs();
-	f = fopen("/proc/slabinfo", "r");
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "%*s %ld", &active) == 1)
-			sum += active;
-	fclose(f);
-	return sum;
 }
 
 /* Runs commands until nothing is in flight any more. */

@@ -18,6 +18,12 @@ long pages_pinned(void);
  */
 long pages_left(long before);
 /*
+ * Objects in use of all slab caches, once these have let go of what they need not
+ * keep; 0 if the kernel does not say. Without ranges of addresses that are unmapped,
+ * which it collects.
+ */
+long slab_objects(void);
+/*
  * The number of huge pages that the kernel keeps, -1 if it knows none; sets it if
  * @want >= 0. There may be less then.
  */
