@@ -12,10 +12,11 @@ mod plot;
 mod ratios;
 mod rings;
 mod sample;
+mod stopwatch;
 
 use std::io::Write;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ pub use load::{ALL, Load, QUICK, parse};
 pub use plot::draw;
 use rings::Way;
 use sample::{Percentiles, Samples};
+use stopwatch::{Stopwatch, Taken};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -185,15 +187,15 @@ fn measure(
     Ok(report)
 }
 
-fn bad_ioctls(device: &Device, commands: u64) -> Result<(Duration, Samples)> {
+fn bad_ioctls(device: &Device, commands: u64) -> Result<Taken> {
     let mut samples = Samples::default();
-    let start = Instant::now();
+    let watch = Stopwatch::start()?;
     for _ in 0..commands {
         let began = Instant::now();
         device.unknown_ioctl()?;
         samples.push(began.elapsed());
     }
-    Ok((start.elapsed(), samples))
+    watch.stop(samples)
 }
 
 /// A run under way.
@@ -211,15 +213,15 @@ impl Bench<'_> {
         door: Door,
         depth: usize,
         commands: u64,
-        run: impl Fn(u64) -> Result<(Duration, Samples)>,
+        run: impl Fn(u64) -> Result<Taken>,
     ) -> Result<()> {
         // What happens only the first time is not what is to be measured.
         run(commands / 4 + 1)?;
         let profile = self.profile_now()?;
         let before = self.counters.before()?;
-        let (time, samples) = run(commands)?;
+        let taken = run(commands)?;
         let after = self.counters.after()?;
-        let mut measurement = Measurement::new(load, door, depth, time, samples, &before, &after);
+        let mut measurement = Measurement::new(load, door, depth, taken, &before, &after);
         let commands = measurement.commands as f64;
         measurement.profile = difference(&profile, self.profile_now()?, commands);
         writeln!(self.out, "{measurement}")?;
@@ -265,11 +267,11 @@ impl Measurement {
         load: &str,
         door: Door,
         depth: usize,
-        time: Duration,
-        samples: Samples,
+        taken: Taken,
         before: &Snapshot,
         after: &Snapshot,
     ) -> Self {
+        let Taken { time, cpu, samples } = taken;
         let commands = samples.len().max(1) as f64;
         let each = |after: u64, before: u64| after.saturating_sub(before) as f64 / commands;
         let (used, unused) = (after.usage.interrupts, before.usage.interrupts);
@@ -282,7 +284,7 @@ impl Measurement {
             seconds: time.as_secs_f64(),
             per_second: commands / time.as_secs_f64(),
             latency_us: samples.percentiles(),
-            cpu_us: (after.usage.cpu - before.usage.cpu).as_secs_f64() * 1e6 / commands,
+            cpu_us: cpu.as_secs_f64() * 1e6 / commands,
             instructions: after
                 .instructions
                 .zip(before.instructions)
@@ -369,6 +371,8 @@ impl Door {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -409,12 +413,15 @@ mod tests {
                     device: 4,
                     timer: 2,
                 },
-                cpu: Duration::from_micros(40),
             },
         };
         let measure = |before: &Snapshot, samples| {
-            let second = Duration::from_secs(1);
-            Measurement::new("gcm", Door::Ioctl, 1, second, samples, before, &after)
+            let taken = Taken {
+                time: Duration::from_secs(1),
+                cpu: Duration::from_micros(40),
+                samples,
+            };
+            Measurement::new("gcm", Door::Ioctl, 1, taken, before, &after)
         };
         let without = measure(&before, Samples::default());
         assert!(without.sq_doorbells.is_none());

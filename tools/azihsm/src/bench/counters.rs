@@ -10,7 +10,6 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -143,15 +142,12 @@ pub struct Snapshot {
 pub struct Usage {
     /// Interrupts.
     pub interrupts: Interrupts,
-    /// Processor time of this process, in user space and in the kernel.
-    pub cpu: Duration,
 }
 
 impl Usage {
     fn read() -> Result<Self> {
         Ok(Self {
             interrupts: Interrupts::read()?,
-            cpu: cpu_time()?,
         })
     }
 }
@@ -280,17 +276,6 @@ fn by_function(blocks: &[(u64, u64, u64)], symbols: &str) -> Vec<(String, u64)> 
         // Without the hash that tells versions of a crate apart.
         .map(|(name, sum)| (format!("{:#}", rustc_demangle::demangle(name)), sum))
         .collect()
-}
-
-fn cpu_time() -> Result<Duration> {
-    use nix::sys::resource::{UsageWho, getrusage};
-
-    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-    let sum = |time: nix::sys::time::TimeVal| {
-        Duration::from_secs(time.tv_sec().unsigned_abs())
-            + Duration::from_micros(time.tv_usec().unsigned_abs())
-    };
-    Ok(sum(usage.user_time()) + sum(usage.system_time()))
 }
 
 #[cfg(test)]

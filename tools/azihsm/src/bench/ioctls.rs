@@ -5,22 +5,17 @@
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 
 use super::load::{Keys, Load};
 use super::sample::Samples;
+use super::stopwatch::{Stopwatch, Taken};
 use crate::hsm::{Error, Hsm};
 
 /// Runs `commands` commands of a load from `threads` threads.
-pub fn run(
-    hsm: &dyn Hsm,
-    keys: &Keys,
-    load: Load,
-    threads: usize,
-    commands: u64,
-) -> Result<(Duration, Samples)> {
+pub fn run(hsm: &dyn Hsm, keys: &Keys, load: Load, threads: usize, commands: u64) -> Result<Taken> {
     let left = AtomicU64::new(commands);
     let start = Barrier::new(threads + 1);
     thread::scope(|scope| {
@@ -28,12 +23,12 @@ pub fn run(
             .map(|_| scope.spawn(|| worker(hsm, keys, load, &left, &start)))
             .collect();
         start.wait();
-        let began = Instant::now();
+        let watch = Stopwatch::start()?;
         let mut samples = Samples::default();
         for worker in workers {
             samples.add(worker.join().expect("a bench thread does not panic")?);
         }
-        Ok((began.elapsed(), samples))
+        watch.stop(samples)
     })
 }
 

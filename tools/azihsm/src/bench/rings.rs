@@ -3,7 +3,7 @@
 //! Commands through io_uring: one thread, many commands under way.
 
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use azihsm_ddi::SessionKind;
@@ -11,6 +11,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::load::{Keys, Load, Op};
 use super::sample::Samples;
+use super::stopwatch::{Stopwatch, Taken};
 use crate::device::Device;
 use crate::hsm::RESPONSE_MAX;
 use crate::uapi;
@@ -52,7 +53,7 @@ pub fn run(
     depth: usize,
     way: Way,
     commands: u64,
-) -> Result<(Duration, Samples)> {
+) -> Result<Taken> {
     let (src_len, dst_len) = match load.op {
         Op::Control => (keys.control.1.len(), RESPONSE_MAX),
         _ => (load.bytes, load.bytes),
@@ -94,7 +95,7 @@ pub fn run(
 }
 
 /// Runs `commands` operations that do nothing, `depth` of them at a time.
-pub fn run_nops(depth: usize, commands: u64) -> Result<(Duration, Samples)> {
+pub fn run_nops(depth: usize, commands: u64) -> Result<Taken> {
     let mut jobs: Vec<Job> = (0..depth)
         .map(|number| Job {
             entry: squeue::Entry128::from(opcode::Nop::new().build()).user_data(number as u64),
@@ -110,7 +111,7 @@ fn repeat(
     arena: Option<&mut Vec<u8>>,
     commands: u64,
     expected: impl Fn(i32) -> bool,
-) -> Result<(Duration, Samples)> {
+) -> Result<Taken> {
     let depth = u32::try_from(jobs.len())?;
     let mut builder = IoUring::builder();
     builder.setup_single_issuer().setup_defer_taskrun();
@@ -133,7 +134,7 @@ fn repeat(
     let mut left = commands;
     let mut under_way = 0;
     let mut ready: Vec<usize> = (0..jobs.len()).collect();
-    let start = Instant::now();
+    let watch = Stopwatch::start()?;
     while left > 0 || under_way > 0 {
         for number in ready.drain(..) {
             if left == 0 {
@@ -163,7 +164,7 @@ fn repeat(
             ready.push(number);
         }
     }
-    Ok((start.elapsed(), samples))
+    watch.stop(samples)
 }
 
 /// Returns number and payload of a command, given addresses and lengths of its buffers.
