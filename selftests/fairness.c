@@ -142,7 +142,7 @@ static unsigned int per_queue(bool fast, unsigned int queues, long long *sums)
 	return queues;
 }
 
-TEST_F_TIMEOUT(fairness, nobody_is_passed_by_many, 100)
+TEST_F_TIMEOUT(fairness, nobody_is_passed_by_many, 300)
 {
 	const struct azihsm_query *q = &self->limits;
 	unsigned int queues = variant->fast ? q->fp_queues : q->cp_queues;
