@@ -81,6 +81,17 @@ static const char *revive(const char *address)
 	return "the device does not come back";
 }
 
+/* Provisions the device, after the driver has come to an end of its own resets. */
+static int provision(int fd, struct hsm_partition *part)
+{
+	long long end = now_ms() + 30000;
+	int ret;
+
+	while ((ret = hsm_provision(fd, part)) == -EAGAIN && now_ms() < end)
+		usleep(50000);
+	return ret;
+}
+
 FIXTURE_TEARDOWN(uring_stopped)
 {
 	int fd;
@@ -93,7 +104,7 @@ FIXTURE_TEARDOWN(uring_stopped)
 	EXPECT_NO_COMPLAINT(revive(self->address));
 	fd = hsm_open();
 	EXPECT_LE(0, fd);
-	EXPECT_EQ(0, hsm_provision(fd, &self->part));
+	EXPECT_EQ(0, provision(fd, &self->part));
 	close(fd);
 	EXPECT_NO_COMPLAINT(flight_sessions_free());
 	EXPECT_AT_REST();
