@@ -442,7 +442,7 @@ TEST_F_TIMEOUT(bus, removed_when_it_is_gone, 120)
 	took = busy_now_ms();
 	ASSERT_EQ(0, write_to(function, "remove", "1"));
 	took = busy_now_ms() - took;
-	EXPECT_GT(GONE_MS + usual_ms, took);
+	EXPECT_GT(GONE_MS + BUSY_TIMES * usual_ms, took);
 	EXPECT_NO_COMPLAINT(busy_stop(&self->busy));
 	EXPECT_GT(GONE_MS, self->busy.longest_ms);
 	EXPECT_EQ(-ENODEV, hsm_get_device_info(self->fd, &info));
@@ -475,7 +475,7 @@ TEST_F_TIMEOUT(bus, unbound_when_it_is_silent, 120)
 	took = busy_now_ms();
 	ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/unbind", address));
 	took = busy_now_ms() - took;
-	EXPECT_GT(TIMEOUT_MS + GONE_MS + usual_ms, took);
+	EXPECT_GT(TIMEOUT_MS + GONE_MS + BUSY_TIMES * usual_ms, took);
 	EXPECT_NO_COMPLAINT(busy_stop(&self->busy));
 	EXPECT_GT(TIMEOUT_MS + GONE_MS, self->busy.longest_ms);
 

@@ -103,7 +103,7 @@ TEST(pulled_out_under_load)
 	/* The node can be opened, and says why it is of no use. */
 	EXPECT_EQ(0, close(hsm_open()));
 
-	EXPECT_GT(GONE_MS + usual_ms,
+	EXPECT_GT(GONE_MS + BUSY_TIMES * usual_ms,
 		  timed_write(HSM_DRIVER "/unbind", address, &ret));
 	EXPECT_EQ(0, ret);
 	EXPECT_NO_COMPLAINT(busy_stop(&busy));

@@ -15,6 +15,11 @@
 #include "client.h"
 
 #define BUSY_THREADS	8
+/*
+ * What lets go of a device while these are at it takes longer than usual, so many
+ * times: they want the processors, too, and there are dozens of interrupts to free.
+ */
+#define BUSY_TIMES	5
 
 /**
  * struct busy - threads at work
