@@ -90,14 +90,19 @@ size_t azihsm_num_pages_contiguous(struct page **pages, size_t count)
 	return same;
 }
 
-/* Whether @page comes right behind what is in an entry of a list. */
+/* Whether @page is the one behind @last, in memory that can be one piece. */
+static bool page_follows(const struct page *page, const struct page *last)
+{
+	return page_to_pfn(page) == page_to_pfn(last) + 1 &&
+	       zone_device_pages_have_same_pgmap(page, last);
+}
+
+/* Whether @page comes behind the page that an entry of a list ends in. */
 bool azihsm_page_follows_sg(const struct page *page, struct scatterlist *sg)
 {
-	const struct page *first = sg_page(sg);
 	size_t end = (size_t)sg->offset + sg->length;
 
-	return page_to_pfn(page) == page_to_pfn(first) + (end >> PAGE_SHIFT) &&
-	       zone_device_pages_have_same_pgmap(page, first);
+	return page_follows(page, page_at(sg_page(sg), end - 1));
 }
 
 struct page *azihsm_sg_page(struct scatterlist *sg)
@@ -114,13 +119,6 @@ void azihsm_sg_set_page(struct scatterlist *sg, struct page *page,
 void azihsm_sg_mark_end(struct scatterlist *sg)
 {
 	sg_mark_end(sg);
-}
-
-/* Whether @page is the one behind @last, in memory that can be one piece. */
-static bool page_follows(const struct page *page, const struct page *last)
-{
-	return page_to_pfn(page) == page_to_pfn(last) + 1 &&
-	       zone_device_pages_have_same_pgmap(page, last);
 }
 
 /*
