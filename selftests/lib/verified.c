@@ -165,18 +165,13 @@ static void gcm(const struct world_view *v, enum verified_op op, size_t len,
 	memcpy(cmd.gcm.tag, tag, sizeof(tag));
 	if (op == OP_GCM_TAMPERED)
 		cmd.gcm.tag[mix % 16] ^= 1 << mix % 8;
-	if (run(v, &cmd, "GCM decryption", b, r)) {
+	if (run(v, &cmd, "GCM decryption", b, r) || r->is_short) {
+		/* A success, if perhaps a short one, of which no more is said. */
 		if (op == OP_GCM_TAMPERED)
 			judge(r, V_WRONG, "a wrong tag was taken");
-		else
+		else if (!r->is_short)
 			compare(r, "GCM plaintext", b->dst.p + head, b->text,
 				len);
-		return;
-	}
-	if (r->is_short) {
-		/* A success all the same: it has an output. */
-		if (op == OP_GCM_TAMPERED)
-			judge(r, V_WRONG, "a wrong tag was taken");
 		return;
 	}
 	/* Of a decryption that failed nothing may be seen. */
