@@ -220,10 +220,10 @@ TEST_F_TIMEOUT(uring_soak, random, 36000)
 	pinned = pages_pinned();
 	/* Until everything has warmed up. */
 	run(_metadata, self, total / 4);
-	objects = slab_objects();
+	objects = slab_objects(NULL);
 	slab = page_count("nr_slab_unreclaimable");
 	run(_metadata, self, total - total / 4);
-	objects_more = slab_objects() - objects;
+	objects_more = slab_objects(NULL) - objects;
 	slab_more = page_count("nr_slab_unreclaimable") - slab;
 	/* 2 MiB of slab are other people's doing, 100 bytes a command are not. */
 	EXPECT_GT(512, slab_more);

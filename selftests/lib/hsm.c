@@ -130,7 +130,6 @@ static void read_iommu_type(char type[16])
 	FILE *f;
 
 	type[0] = 0;
-
 	snprintf(path, sizeof(path),
 		 "/sys/bus/pci/devices/%s/iommu_group/type", hsm_pci_address());
 	f = fopen(path, "r");
@@ -139,6 +138,11 @@ static void read_iommu_type(char type[16])
 	if (fscanf(f, "%15s", type) != 1)
 		type[0] = 0;
 	fclose(f);
+}
+
+bool hsm_kernel_checks_itself(void)
+{
+	return !access("/sys/kernel/debug/kmemleak", F_OK);
 }
 
 bool hsm_behind_iommu(void)

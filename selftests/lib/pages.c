@@ -78,10 +78,10 @@ static void shrink_slabs(void)
 		closedir(dir);
 }
 
-long slab_objects(void)
+long slab_objects(const char *without)
 {
+	char line[256], name[64];
 	long active, sum = 0;
-	char line[256];
 	FILE *f;
 
 	shrink_slabs();
@@ -89,9 +89,8 @@ long slab_objects(void)
 	if (!f)
 		return 0;
 	while (fgets(line, sizeof(line), f))
-		/* The kernel keeps unmapped ranges of addresses until they are many. */
-		if (sscanf(line, "%*s %ld", &active) == 1 &&
-		    strncmp(line, "vmap_area ", 10))
+		if (sscanf(line, "%63s %ld", name, &active) == 2 &&
+		    !(without && !strcmp(name, without)))
 			sum += active;
 	fclose(f);
 	return sum;

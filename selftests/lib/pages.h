@@ -18,11 +18,10 @@ long pages_pinned(void);
  */
 long pages_left(long before);
 /*
- * Objects in use of all slab caches, once these have let go of what they need not
- * keep; 0 if the kernel does not say. Without ranges of addresses that are unmapped,
- * which it collects.
+ * Objects in use of all slab caches but @without, if that is not NULL, once these
+ * have let go of what they need not keep; 0 if the kernel does not say.
  */
-long slab_objects(void);
+long slab_objects(const char *without);
 /*
  * The number of huge pages that the kernel keeps, -1 if it knows none; sets it if
  * @want >= 0. There may be less then.
