@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "lib/fault.h"
 #include "lib/harness.h"
 #include "lib/vf.h"
 
@@ -101,6 +102,38 @@ TEST_F_TIMEOUT(sriov_events, shrunk_at_work, 120)
 	EXPECT_EQ(NULL, loads[1].why) {
 		TH_LOG("%s", loads[1].why);
 	}
+}
+
+/* The device says late who it is, while it is given other resources again. */
+#define IDENTIFIED_LATE	\
+	"{\"function\":1,\"class\":\"admin\",\"opcode\":6,\"count\":1,\"what\":{\"delay\":{\"ms\":1000}}}"
+
+/*
+ * The device disables a function that is just being brought up: whatever the
+ * driver writes to its registers then, that does not bring it to life halfway.
+ */
+TEST_F_TIMEOUT(sriov_events, changed_while_it_starts, 60)
+{
+	struct vf *vf = &self->vf[0];
+	long id;
+
+	if (!emulator_present())
+		SKIP(return, "no channel to the emulator");
+	ASSERT_EQ(0, vf_start(vf, 0, 1));
+	id = fault_arm(IDENTIFIED_LATE);
+	ASSERT_LE(0, id);
+	ASSERT_EQ(0, mgmt_set_resources(self->mgmt, 0, 2, NULL));
+	for (int ms = 0; ms < PF_PATIENCE_MS && fault_hits(id) < 1; ms += 10)
+		usleep(10000);
+	ASSERT_EQ(1, fault_hits(id));
+	ASSERT_EQ(0, mgmt_set_resources(self->mgmt, 0, 3, NULL));
+	ASSERT_TRUE(fault_clear());
+
+	ASSERT_EQ(0, vf_wait_usable());
+	EXPECT_EQ(3, mgmt_get_resources(self->mgmt, 0, NULL));
+	ASSERT_EQ(0, vf_restart(vf, 0));
+	EXPECT_NO_COMPLAINT(vf_encrypt(vf, 4096));
+	EXPECT_AT_REST();
 }
 
 /* The controller of the physical function is reset: no other's business. */

@@ -372,10 +372,6 @@ impl<'bound> Controller<'bound> {
         (&self.registers).read(CC).en()
     }
 
-    fn set_enable(&self, enable: bool) {
-        (&self.registers).update(CC, |cc| cc.with_en(enable));
-    }
-
     /// Stops the controller. When this succeeds, the device does not access memory any more.
     ///
     /// # Errors
@@ -397,7 +393,7 @@ impl<'bound> Controller<'bound> {
             self.wait_ready(false, timeout)?;
         }
         // After a subsystem reset the enable bit is still set.
-        self.set_enable(false);
+        (&self.registers).update(CC, |cc| cc.with_en(false));
         let left = timeout - begin.elapsed();
         self.wait_ready(
             false,
@@ -413,6 +409,9 @@ impl<'bound> Controller<'bound> {
     ///
     /// Lets the device at memory only when it is known to be stopped: one that did not stop when it
     /// was cut off may still be about to write to memory that has another owner by now.
+    ///
+    /// Nothing but [`Controller::stop`] writes to CC from here on: the device may clear the enable
+    /// bit at any moment, and what was read before would set it again.
     fn enable(&self) -> Result {
         let registers = &self.registers;
         if self.status()?.rdy() || registers.read(CC).en() {
@@ -423,7 +422,7 @@ impl<'bound> Controller<'bound> {
         registers.write_reg(AQA::with_size(self.admin.size()));
         registers.try_write_reg(ASQ::from_raw(self.admin.sq_address()))?;
         registers.try_write_reg(ACQ::from_raw(self.admin.cq_address()))?;
-        self.set_enable(true);
+        registers.update(CC, |cc| cc.with_entry_sizes().with_en(true));
         self.wait_ready(true, self.ready_timeout())?;
         self.admin.start();
         Ok(())
@@ -439,8 +438,6 @@ impl<'bound> Controller<'bound> {
         self.ready_ms.store(cap.ready_timeout_ms(), Relaxed);
         self.enable()?;
         let identity = self.identify()?;
-        (&self.registers).update(CC, CC::with_entry_sizes);
-
         self.settle_resources(identity.ctrl);
         let (control, fast) = self.queue_counts(identity.ctrl)?;
         if control.usable == 0 {
