@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::controller::{CC, Event, RegisterEffect, Registers};
+use crate::controller::{Event, RegisterEffect, Registers};
 use crate::cq::{Cq, Posted};
 use crate::device::{Core, FunctionConfig};
 use crate::doorbells::Doorbells;
@@ -225,13 +225,14 @@ impl Function {
         if !self.is_visible() {
             return;
         }
-        if (offset..offset + data.len()).contains(&CC) {
-            self.lost_queues.store(false, Ordering::SeqCst);
-        }
         let effect = self.registers.lock().write(offset, data);
         match effect {
             RegisterEffect::None => {}
-            RegisterEffect::EnableChanged => self.core.send(Event::Look(self.id)),
+            RegisterEffect::EnableChanged => {
+                // Who enables the function knows that it was not.
+                self.lost_queues.store(false, Ordering::SeqCst);
+                self.core.send(Event::Look(self.id));
+            }
             RegisterEffect::SubsystemReset => self.core.send(Event::SubsystemReset(self.id)),
             RegisterEffect::BadAccess => self.violation(None, format!(
                 "write of {} bytes at offset {offset:#x} of BAR0: registers are accessed in aligned words of 4 or 8 \

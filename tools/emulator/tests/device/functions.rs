@@ -261,6 +261,20 @@ fn vfs_answer_only_when_enabled() {
 }
 
 #[test]
+fn a_host_that_does_not_know_that_its_function_is_off() {
+    let (mut pf, mut vf0, _vf1, _) = start();
+    assert_eq!(pf.admin(SET_COUNT, 0, &[1, 2]).0, 0);
+    vf0.enable();
+    assert_eq!(pf.admin(SET_COUNT, 0, &[1, 1]).0, 0);
+    assert_eq!((vf0.reg(CSTS), vf0.reg(CC) & 1), (0, 0));
+    // Entry sizes say nothing of that it has noticed.
+    vf0.set_reg(CC, vf0.reg(CC) | 0x6746_0000);
+    vf0.doorbell(0, 5);
+    assert_eq!(vf0.violations(), [""; 0]);
+    assert_eq!(vf0.function.counters().consequences.get(), 1);
+}
+
+#[test]
 fn a_refused_write_to_the_capability_is_a_violation() {
     let (pf, vf0, vf1, _) = start();
     pf.set_config16(SRIOV_NUM_VFS, 1);
