@@ -355,8 +355,21 @@ TEST(json)
 	static const char numbers[] =
 		"{\"none\":[],\"n\":18446744073709551615,\"big\":18446744073709551616}";
 	const char *list = json_member(text, "list");
+	static const char words[] = "[\"four\\\"\", \"\"]";
+	char word[8], part[4];
 	__u64 n;
 
+	json_string(json_first(words), word, sizeof(word));
+	EXPECT_STREQ("four\\\"", word);
+	json_string(json_first(words), part, sizeof(part));
+	EXPECT_STREQ("fou", part);
+	json_string(json_next(json_first(words)), word, sizeof(word));
+	EXPECT_STREQ("", word);
+	snprintf(word, sizeof(word), "old");
+	json_string(list, word, sizeof(word));
+	EXPECT_STREQ("", word);
+	json_string(NULL, word, sizeof(word));
+	EXPECT_STREQ("", word);
 	ASSERT_NE(NULL, list);
 	EXPECT_EQ(2, json_count(list));
 	EXPECT_TRUE(json_number(json_member(json_first(list), "id"), &n));

@@ -195,18 +195,22 @@ static long long now_ms(void)
 	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
 }
 
-static bool count_violations(__u64 *count)
+/* How many violations there were, and which was the first. */
+static bool find_violations(__u64 *count, char *first, size_t size)
 {
 	char *answer = emulator_ask("{\"cmd\":\"stats\"}");
 	bool found = json_number(json_member(answer, "violations"), count);
 
+	json_string(json_first(json_member(answer, "violation_list")), first,
+		    size);
 	free(answer);
 	return found;
 }
 
 const char *device_at_rest(void)
 {
-	static char why[128];
+	static char why[256];
+	char first[160] = "";
 	long long end = now_ms() + REST_MS;
 	unsigned int sessions = 0;
 	__u64 id, violations = 0;
@@ -218,7 +222,7 @@ const char *device_at_rest(void)
 	/* An answer can be somebody else's, who was killed: ask again. */
 	while (controller_id(&id)) {
 		told = count_sessions(id, &sessions) &&
-		       count_violations(&violations);
+		       find_violations(&violations, first, sizeof(first));
 		if ((told && !sessions) || now_ms() > end)
 			break;
 		usleep(20000);
@@ -228,8 +232,9 @@ const char *device_at_rest(void)
 			 "%u sessions left on the device, no file is open",
 			 sessions);
 	else if (violations)
-		snprintf(why, sizeof(why), "%llu violations of the protocol",
-			 violations);
+		snprintf(why, sizeof(why),
+			 "%llu violations of the protocol, the first: %s",
+			 violations, first);
 	else if (!told && now_ms() > end)
 		snprintf(why, sizeof(why), "the emulator does not answer");
 	else

@@ -4,6 +4,7 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,4 +106,13 @@ bool json_number(const char *value, __u64 *number)
 	errno = 0;
 	*number = strtoull(value, NULL, 10);
 	return !errno;
+}
+
+void json_string(const char *value, char *text, size_t size)
+{
+	int len = 0;
+
+	if (value && *value == '"')
+		len = skip_string(value) - value - 2;
+	snprintf(text, size, "%.*s", len > 0 ? len : 0, value ? value + 1 : "");
 }

@@ -23,5 +23,10 @@ const char *json_next(const char *element);
 unsigned int json_count(const char *array);
 /* Whether there is a number, and which. */
 bool json_number(const char *value, __u64 *number);
+/*
+ * Copies the characters of a string, as they stand between the quotes, as far
+ * as they fit. Nothing is copied of what is no string.
+ */
+void json_string(const char *value, char *text, size_t size);
 
 #endif /* AZIHSM_JSON_H */
