@@ -4,6 +4,7 @@
  * protocol's specification, the software cryptography against published
  * vectors. Needs no device.
  */
+#include <fcntl.h>
 #include <sys/mman.h>
 
 #include "lib/harness.h"
@@ -11,6 +12,9 @@
 #include "lib/pages.h"
 #include "lib/ring.h"
 #include "lib/vectors.h"
+
+/* Files that a process has open at a time, at least. */
+#define FILES	900
 
 #define EXPECT_BYTES(want, data, size) do {			\
 	EXPECT_EQ(sizeof(want), size);				\
@@ -346,6 +350,26 @@ TEST(guards)
 	g.p[-1] ^= 1;
 	EXPECT_FALSE(guarded_intact(&g));
 	guarded_free(&g);
+}
+
+TEST(slab_that_grows)
+{
+	static struct slab_counts before;
+	struct slab_cache most, second;
+	int files[FILES];
+
+	slab_count(&before);
+	if (!before.caches)
+		SKIP(return, "the kernel does not count slab objects");
+	for (int i = 0; i < FILES; i++)
+		files[i] = open("/dev/null", O_RDONLY);
+	most = slab_growth(&before, NULL);
+	EXPECT_LE(FILES - FILES / 10, most.objects);
+	second = slab_growth(&before, most.name);
+	EXPECT_STRNE(most.name, second.name);
+	for (int i = 0; i < FILES; i++)
+		EXPECT_EQ(0, close(files[i]));
+	EXPECT_GT(FILES / 2, slab_growth(&before, NULL).objects);
 }
 
 TEST(json)

@@ -78,22 +78,50 @@ static void shrink_slabs(void)
 		closedir(dir);
 }
 
-long slab_objects(const char *without)
+void slab_count(struct slab_counts *counts)
 {
-	char line[256], name[64];
-	long active, sum = 0;
+	char line[256];
 	FILE *f;
 
 	shrink_slabs();
+	counts->caches = 0;
 	f = fopen("/proc/slabinfo", "r");
 	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "%63s %ld", name, &active) == 2 &&
-		    !(without && !strcmp(name, without)))
-			sum += active;
+		return;
+	while (counts->caches < SLAB_CACHES && fgets(line, sizeof(line), f)) {
+		struct slab_cache *cache = &counts->cache[counts->caches];
+
+		if (sscanf(line, "%63s %ld", cache->name, &cache->objects) == 2)
+			counts->caches++;
+	}
 	fclose(f);
-	return sum;
+}
+
+/* Objects that a cache had; of several with a name it is the first. */
+static long objects_before(const struct slab_counts *before, const char *name)
+{
+	for (unsigned int i = 0; i < before->caches; i++)
+		if (!strcmp(before->cache[i].name, name))
+			return before->cache[i].objects;
+	return 0;
+}
+
+struct slab_cache slab_growth(const struct slab_counts *before,
+			      const char *without)
+{
+	static struct slab_counts now;
+	struct slab_cache most = { .name = "none", .objects = 0 };
+
+	slab_count(&now);
+	for (unsigned int i = 0; i < now.caches; i++) {
+		struct slab_cache cache = now.cache[i];
+
+		cache.objects -= objects_before(before, cache.name);
+		if (cache.objects > most.objects &&
+		    !(without && !strcmp(cache.name, without)))
+			most = cache;
+	}
+	return most;
 }
 
 long pages_huge(long want)

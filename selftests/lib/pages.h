@@ -17,11 +17,31 @@ long pages_pinned(void);
  * moment after they were closed. Returns how many more there are.
  */
 long pages_left(long before);
+/* How many objects of a slab cache are in use. */
+struct slab_cache {
+	char name[64];
+	long objects;
+};
+
+/* More slab caches than a kernel has. */
+#define SLAB_CACHES	1024
+
+struct slab_counts {
+	unsigned int caches;
+	struct slab_cache cache[SLAB_CACHES];
+};
+
 /*
- * Objects in use of all slab caches but @without, if that is not NULL, once these
- * have let go of what they need not keep; 0 if the kernel does not say.
+ * Counts the objects in use of each slab cache, once these have let go of what
+ * they need not keep; there are no caches if the kernel does not say.
  */
-long slab_objects(const char *without);
+void slab_count(struct slab_counts *counts);
+/*
+ * The slab cache, but @without if that is not NULL, that has most objects more
+ * than it had before, and how many more.
+ */
+struct slab_cache slab_growth(const struct slab_counts *before,
+			      const char *without);
 /*
  * The number of huge pages that the kernel keeps, -1 if it knows none; sets it if
  * @want >= 0. There may be less then.
