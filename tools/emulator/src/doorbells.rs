@@ -150,18 +150,14 @@ impl Function {
                 self.counters.doorbell_writes_sq.inc();
                 match self.sq(id) {
                     Some(sq) => self.ring_sq(&sq, value),
-                    None => {
-                        self.no_queue(offset, format!("SQ {id} does not exist (value {value})"))
-                    }
+                    None => self.useless(offset, format!("SQ {id} does not exist (value {value})")),
                 }
             }
             4 => {
                 self.counters.doorbell_writes_cq.inc();
                 match self.cq(id) {
                     Some(cq) => self.ring_cq(&cq, value),
-                    None => {
-                        self.no_queue(offset, format!("CQ {id} does not exist (value {value})"))
-                    }
+                    None => self.useless(offset, format!("CQ {id} does not exist (value {value})")),
                 }
             }
             _ => self.doorbell_violation(offset, "not aligned to 4 bytes".to_owned()),
@@ -172,13 +168,15 @@ impl Function {
         if hooks::loses_doorbell(self, sq) {
             return;
         }
-        let what = match sq.ring(value) {
-            Ok(()) if self.memory.is_master() => return,
-            Ok(()) => "Bus Master Enable is not set, the command cannot be fetched".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        let id = sq.id();
-        self.doorbell_violation(Doorbell::Sq(id).offset(), format!("SQ {id}: {what}"));
+        let (id, offset) = (sq.id(), Doorbell::Sq(sq.id()).offset());
+        match sq.ring(value) {
+            Ok(()) if self.memory.is_master() => {}
+            Ok(()) => self.useless(
+                offset,
+                format!("SQ {id}: Bus Master Enable is not set, the command cannot be fetched"),
+            ),
+            Err(error) => self.doorbell_violation(offset, format!("SQ {id}: {error}")),
+        }
     }
 
     fn ring_cq(&self, cq: &Cq, value: u32) {
@@ -188,8 +186,8 @@ impl Function {
         }
     }
 
-    /// A doorbell of a queue that is not there: a violation, unless the host cannot know yet.
-    fn no_queue(&self, offset: usize, text: String) {
+    /// A doorbell that nothing comes of, since the function does not work: a violation, unless the host cannot know yet.
+    fn useless(&self, offset: usize, text: String) {
         if self.lost_queues.load(Ordering::SeqCst) {
             self.consequence(format!("doorbell {offset:#x}: {text}"));
         } else {

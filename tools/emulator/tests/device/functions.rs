@@ -401,6 +401,29 @@ fn registers_written_after_a_reset_are_not_lost() {
 }
 
 #[test]
+fn a_host_that_does_not_know_that_its_function_was_away() {
+    let (mut pf, mut vf0, _, firmware) = start();
+    for id in [0, 1] {
+        assert_eq!(pf.admin(SET_COUNT, 0, &[id, 1]).0, 0);
+    }
+    // The state machine is busy with the PF, and leaves the VF's queues for later.
+    let mut cp = pf.pair(1, 4);
+    let b = pf.page(3);
+    pf.write(b, &[HOLD, 1]);
+    pf.submit(&mut cp, &Cp::new(1, b, 2, b + 4096).0);
+    firmware.await_waiting(&[1]);
+    vf0.enable();
+    let _cp = vf0.pair(1, 4);
+    pf.set_reg(CC, 0);
+    enable_vfs(&pf, 0);
+    enable_vfs(&pf, 2);
+    vf0.doorbell(8, 1);
+    assert_eq!(vf0.violations(), [""; 0]);
+    assert_eq!(vf0.function.counters().consequences.get(), 1);
+    firmware.open(1);
+}
+
+#[test]
 fn memory_is_per_function() {
     let (mut pf, mut vf0, _, _) = start();
     assert_eq!(pf.admin(SET_COUNT, 0, &[1, 1]).0, 0);
