@@ -218,7 +218,7 @@ TEST_F_TIMEOUT(bind_failures, nothing_is_left, 600)
 	if (hsm_kernel_checks_itself())
 		SKIP(return, "the kernel looks for leaks itself");
 	for (int f = 0; f < 2; f++) {
-		static struct slab_counts before;
+		static struct slab_counts before, after;
 		struct slab_cache most;
 
 		ASSERT_LE(0, fault_arm(faults[f]));
@@ -227,7 +227,8 @@ TEST_F_TIMEOUT(bind_failures, nothing_is_left, 600)
 				slab_count(&before);
 			ASSERT_GT(0, bind_driver(self->address));
 		}
-		most = slab_growth(&before, COLLECTED);
+		slab_count(&after);
+		most = slab_growth(&before, &after, COLLECTED);
 		ASSERT_TRUE(fault_clear());
 		EXPECT_LT(0, before.caches);
 		/* Others may take some meanwhile, but not one for each bind. */

@@ -107,14 +107,13 @@ static long objects_before(const struct slab_counts *before, const char *name)
 }
 
 struct slab_cache slab_growth(const struct slab_counts *before,
+			      const struct slab_counts *after,
 			      const char *without)
 {
-	static struct slab_counts now;
 	struct slab_cache most = { .name = "none", .objects = 0 };
 
-	slab_count(&now);
-	for (unsigned int i = 0; i < now.caches; i++) {
-		struct slab_cache cache = now.cache[i];
+	for (unsigned int i = 0; i < after->caches; i++) {
+		struct slab_cache cache = after->cache[i];
 
 		cache.objects -= objects_before(before, cache.name);
 		if (cache.objects > most.objects &&

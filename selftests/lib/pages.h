@@ -38,9 +38,10 @@ struct slab_counts {
 void slab_count(struct slab_counts *counts);
 /*
  * The slab cache, but @without if that is not NULL, that has most objects more
- * than it had before, and how many more.
+ * @after than @before, and how many more; 0 of "none" if none has more.
  */
 struct slab_cache slab_growth(const struct slab_counts *before,
+			      const struct slab_counts *after,
 			      const char *without);
 /*
  * The number of huge pages that the kernel keeps, -1 if it knows none; sets it if
