@@ -106,9 +106,14 @@ static long objects_before(const struct slab_counts *before, const char *name)
 	return 0;
 }
 
+/* Whether freed objects of a cache are kept by others than the cache itself. */
+static bool keeps_freed(const char *name)
+{
+	return !strcmp(name, "vmap_area") || !strcmp(name, "iommu_iova");
+}
+
 struct slab_cache slab_growth(const struct slab_counts *before,
-			      const struct slab_counts *after,
-			      const char *without)
+			      const struct slab_counts *after)
 {
 	struct slab_cache most = { .name = "none", .objects = 0 };
 
@@ -116,8 +121,7 @@ struct slab_cache slab_growth(const struct slab_counts *before,
 		struct slab_cache cache = after->cache[i];
 
 		cache.objects -= objects_before(before, cache.name);
-		if (cache.objects > most.objects &&
-		    !(without && !strcmp(cache.name, without)))
+		if (cache.objects > most.objects && !keeps_freed(cache.name))
 			most = cache;
 	}
 	return most;

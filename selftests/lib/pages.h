@@ -37,12 +37,12 @@ struct slab_counts {
  */
 void slab_count(struct slab_counts *counts);
 /*
- * The slab cache, but @without if that is not NULL, that has most objects more
- * @after than @before, and how many more; 0 of "none" if none has more.
+ * The slab cache that has most objects more @after than @before, and how many
+ * more; 0 of "none" if none has more. Not those of which the kernel keeps many
+ * that were freed: ranges of kernel addresses, and of addresses behind an IOMMU.
  */
 struct slab_cache slab_growth(const struct slab_counts *before,
-			      const struct slab_counts *after,
-			      const char *without);
+			      const struct slab_counts *after);
 /*
  * The number of huge pages that the kernel keeps, -1 if it knows none; sets it if
  * @want >= 0. There may be less then.
