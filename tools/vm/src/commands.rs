@@ -252,7 +252,7 @@ pub fn module_files(layout: &Layout, kernel: Kernel, dir: &Path) -> Result<Initr
 pub fn verdicts(
     layout: &Layout,
     outcome: &Outcome,
-    cores: &[String],
+    expected: judge::Expected,
 ) -> Vec<(&'static str, Vec<String>)> {
     let mut end = Vec::new();
     if let End::Failed(why) = &outcome.end {
@@ -261,11 +261,14 @@ pub fn verdicts(
         end.extend(outcome.console_tail(20));
     }
     let mut kernel: Vec<String> = Vec::new();
-    for finding in judge::findings_beyond(&outcome.kernel, cores) {
+    for finding in judge::findings_beyond(&outcome.kernel, expected) {
         kernel.extend(finding.told());
     }
     match outcome.taint {
-        Some(taint) => kernel.extend(judge::taint_trouble(taint)),
+        Some(taint) => {
+            let warned = judge::has_warning_of(expected.warnings, &outcome.kernel);
+            kernel.extend(judge::taint_trouble(taint, warned));
+        }
         None if outcome.end == End::Complete => {
             kernel.push("the guest did not tell its taint flags".to_owned());
         }
@@ -281,7 +284,7 @@ pub fn verdicts(
 /// Says what speaks against a run; returns whether nothing does.
 pub fn complain(layout: &Layout, outcome: &Outcome) -> bool {
     let mut good = true;
-    for (_, complaints) in verdicts(layout, outcome, &[]) {
+    for (_, complaints) in verdicts(layout, outcome, judge::Expected::default()) {
         if !complaints.is_empty() {
             good = false;
             println!("azihsm: error: {}", complaints.join("\n  "));

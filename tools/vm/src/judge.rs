@@ -9,6 +9,9 @@ const SHOWN: usize = 30;
 /// kernel (18), which KUnit sets.
 const ALLOWED_TAINT: u64 = (1 << 12) | (1 << 13) | (1 << 18);
 
+/// Taint flag of a kernel that warned.
+const WARNED: u64 = 1 << 9;
+
 /// Letters of [`ALLOWED_TAINT`] and of "no proprietary module" in a splat's `Tainted:` line.
 const ALLOWED_LETTERS: &str = "GOEN";
 
@@ -82,6 +85,15 @@ pub const CLEAN: &str = "the kernel log is clean";
 /// What begins a test's messages.
 const BEGIN: &str = "azihsm-test: begin ";
 
+/// Reports of the kernel about itself that a run expects.
+#[derive(Clone, Copy, Default)]
+pub struct Expected<'a> {
+    /// Locks of the kernel's own, of which lockdep may report a cycle.
+    pub locks: &'a [String],
+    /// Warnings: the function that warns, and functions that it was called by, from there on.
+    pub warnings: &'a [Vec<String>],
+}
+
 /// Something that the kernel should not have said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -116,11 +128,11 @@ pub fn sections(lines: &[String]) -> Vec<(&str, &[String])> {
 
 /// Looks through all kernel messages of a run.
 pub fn findings(lines: &[String]) -> Vec<Finding> {
-    findings_beyond(lines, &[])
+    findings_beyond(lines, Expected::default())
 }
 
-/// The same without lockdep's cycles of locks that are all among `cores`, the kernel's own.
-pub fn findings_beyond(lines: &[String], cores: &[String]) -> Vec<Finding> {
+/// The same without what is expected.
+pub fn findings_beyond(lines: &[String], expected: Expected) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut at = 0;
     while at < lines.len() {
@@ -135,7 +147,8 @@ pub fn findings_beyond(lines: &[String], cores: &[String]) -> Vec<Finding> {
             _ => at,
         };
         let to = report_end(lines, at);
-        if !is_cycle_of(cores, &lines[from..to]) {
+        let report = &lines[from..to];
+        if !is_cycle_of(expected.locks, report) && !is_warning_of(expected.warnings, report) {
             findings.push(Finding {
                 kind,
                 lines: lines[from..to.min(from + SHOWN)].to_vec(),
@@ -146,9 +159,22 @@ pub fn findings_beyond(lines: &[String], cores: &[String]) -> Vec<Finding> {
     findings
 }
 
-/// Whether there is a report of a cycle of `cores` alone. lockdep looks no further after it.
-pub fn has_cycle_of(cores: &[String], lines: &[String]) -> bool {
-    findings(lines).len() > findings_beyond(lines, cores).len()
+/// Whether there is a report of a cycle of `locks` alone. lockdep looks no further after it.
+pub fn has_cycle_of(locks: &[String], lines: &[String]) -> bool {
+    let cycles = Expected {
+        locks,
+        ..Expected::default()
+    };
+    findings(lines).len() > findings_beyond(lines, cycles).len()
+}
+
+/// Whether one of the `warnings` is there.
+pub fn has_warning_of(warnings: &[Vec<String>], lines: &[String]) -> bool {
+    let warned = Expected {
+        warnings,
+        ..Expected::default()
+    };
+    findings(lines).len() > findings_beyond(lines, warned).len()
 }
 
 /// Whether a report is lockdep's of a cycle of locks, all of them among `cores`, that came about
@@ -166,15 +192,42 @@ fn is_cycle_of(cores: &[String], report: &[String]) -> bool {
             .all(|lock| cores.iter().any(|core| core == lock))
 }
 
+/// Whether a report is one of the `warnings`.
+fn is_warning_of(warnings: &[Vec<String>], report: &[String]) -> bool {
+    let mut warned = report
+        .iter()
+        .map(|line| message(line))
+        .skip_while(|line| !is_warning(line));
+    let Some(at) = warned.next() else {
+        return false;
+    };
+    let trace: Vec<&str> = warned
+        .skip_while(|line| *line != "<TASK>")
+        .take_while(|line| *line != "</TASK>")
+        .filter_map(|line| line.split_once('+'))
+        .map(|(function, _)| function)
+        .collect();
+    warnings.iter().any(|chain| match &chain[..] {
+        [function, callers @ ..] => {
+            let mut trace = trace.iter();
+            at.contains(&format!(" at {function}+"))
+                && callers
+                    .iter()
+                    .all(|caller| trace.any(|function| function == caller))
+        }
+        [] => false,
+    })
+}
+
 /// The lock of a line that begins a link of lockdep's chain: `-> #1 (lock){+.+.}-{4:4}:`.
 fn link(line: &str) -> Option<&str> {
     let (_, rest) = message(line).strip_prefix("-> #")?.split_once('(')?;
     Some(rest.split_once("){")?.0)
 }
 
-/// What is wrong with the kernel's taint flags, if anything.
-pub fn taint_trouble(taint: u64) -> Option<String> {
-    let bad = taint & !ALLOWED_TAINT;
+/// What is wrong with the kernel's taint flags, if anything. It may have `warned` if that was expected.
+pub fn taint_trouble(taint: u64, warned: bool) -> Option<String> {
+    let bad = taint & !ALLOWED_TAINT & !(if warned { WARNED } else { 0 });
     (bad != 0).then(|| {
         let bits: Vec<String> = (0..u64::BITS)
             .filter(|bit| (bad >> bit) & 1 != 0)

@@ -160,9 +160,11 @@ fn further_taint_in_a_report_is_found() {
 
 #[test]
 fn taint_flags_beyond_the_module_are_trouble() {
-    assert_eq!(taint_trouble(0), None);
-    assert_eq!(taint_trouble(4096 + 8192), None);
-    assert!(taint_trouble(4096 + 512).unwrap().contains("flag 9"));
+    assert_eq!(taint_trouble(0, false), None);
+    assert_eq!(taint_trouble(4096 + 8192, false), None);
+    assert!(taint_trouble(4096 + 512, false).unwrap().contains("flag 9"));
+    assert_eq!(taint_trouble(4096 + 512, true), None);
+    assert!(taint_trouble(512 + 128, true).unwrap().contains("flag 7"));
 }
 
 #[test]
@@ -275,7 +277,11 @@ const CYCLE: &str = "\
 fn beyond(cores: &[&str], log: &str) -> Vec<Finding> {
     let lines: Vec<String> = log.lines().map(str::to_owned).collect();
     let cores: Vec<String> = cores.iter().map(|&core| core.to_owned()).collect();
-    let found = findings_beyond(&lines, &cores);
+    let expected = Expected {
+        locks: &cores,
+        warnings: &[],
+    };
+    let found = findings_beyond(&lines, expected);
     assert_eq!(
         has_cycle_of(&cores, &lines),
         found.len() < findings(&lines).len()
@@ -300,4 +306,63 @@ fn a_cycle_of_the_cores_locks_can_be_expected() {
     // Something else is wrong, too.
     let more = format!("{CYCLE}\n[   89.0] BUG: sleeping function called from invalid context");
     assert_eq!(beyond(&cores, &more).len(), 1);
+}
+
+/// As the PCI core says of a driver that removes its virtual functions, shortened.
+const WARNING: &str = "\
+[   45.0] ------------[ cut here ]------------
+[   45.0] WARNING: drivers/pci/remove.c:128 at pci_stop_and_remove_bus_device+0x50/0x80, CPU#1: mgmt/163
+[   45.0] Modules linked in: azihsm(O)
+[   45.0] CPU: 1 UID: 0 PID: 163 Comm: mgmt Tainted: G           O        7.3.4-azihsm-debug #1 PREEMPT
+[   45.0] RIP: 0010:pci_stop_and_remove_bus_device+0x50/0x80
+[   45.0] Call Trace:
+[   45.0]  <TASK>
+[   45.0]  pci_iov_remove_virtfn+0x218/0x3b0
+[   45.0]  sriov_disable+0x76/0x350
+[   45.0]  remove_vfs+0x177/0x1b0 [azihsm]
+[   45.0]  unbind_store+0x14c/0x180
+[   45.0]  </TASK>
+[   45.0] irq event stamp: 1511
+[   45.0] ---[ end trace 0000000000000000 ]---";
+
+fn warned(chain: &[&str], log: &str) -> usize {
+    let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+    let chain: Vec<String> = chain.iter().map(|&function| function.to_owned()).collect();
+    let expected = Expected {
+        locks: &[],
+        warnings: &[chain],
+    };
+    let found = findings_beyond(&lines, expected).len();
+    assert_eq!(
+        has_warning_of(expected.warnings, &lines),
+        found < findings(&lines).len()
+    );
+    found
+}
+
+#[test]
+fn a_warning_of_the_core_can_be_expected() {
+    let chain = [
+        "pci_stop_and_remove_bus_device",
+        "pci_iov_remove_virtfn",
+        "sriov_disable",
+        "unbind_store",
+    ];
+    assert_eq!(judge(WARNING).len(), 1);
+    assert_eq!(warned(&chain, WARNING), 0);
+    assert_eq!(warned(&chain, &format!("{WARNING}\n{WARNING}")), 0);
+    // Another function warns, or it was called otherwise.
+    assert_eq!(warned(&chain[1..], WARNING), 1);
+    assert_eq!(warned(&[], WARNING), 1);
+    let elsewhere = WARNING.replace("unbind_store", "remove_store");
+    assert_eq!(warned(&chain, &elsewhere), 1);
+    let (first, second) = ("pci_iov_remove_virtfn", "sriov_disable");
+    let turned = WARNING.replace(first, "x").replace(second, first);
+    assert_eq!(
+        warned(&chain, &turned.replace(" x+", &format!(" {second}+"))),
+        1
+    );
+    // Something else is wrong, too.
+    let more = format!("{WARNING}\n[   46.0] BUG: sleeping function called from invalid context");
+    assert_eq!(warned(&chain, &more), 1);
 }

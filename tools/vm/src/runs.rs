@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::emulator::{Firmware, Setup};
 use crate::guest::Limits;
 use crate::job::{Device, Ending};
+use crate::judge;
 use crate::layout::{Kernel, Layout};
 use crate::qemu::{Iommu, Topology};
 
@@ -73,6 +74,9 @@ pub struct Run {
     /// Locks of the kernel's own, of which lockdep may report a cycle.
     #[serde(default)]
     pub core_locks: Vec<String>,
+    /// Warnings of the kernel's own: the function that warns, and functions that it was called by.
+    #[serde(default)]
+    core_warnings: Vec<Vec<String>>,
     /// Seconds that one test program may take.
     #[serde(default = "test_limit")]
     pub test_limit: u64,
@@ -125,6 +129,14 @@ impl Run {
             args: self.emulator.clone(),
             ends: self.end == Ending::PullOut,
         })
+    }
+
+    /// Reports of the kernel about itself that are none of the driver's.
+    pub fn expected_reports(&self) -> judge::Expected<'_> {
+        judge::Expected {
+            locks: &self.core_locks,
+            warnings: &self.core_warnings,
+        }
     }
 
     /// What comes of the device when the module is loaded.
