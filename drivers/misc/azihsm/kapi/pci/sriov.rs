@@ -77,6 +77,10 @@ pub(crate) fn enable_sriov(pdev: &pci::Device<Core<'_>>, num: u32) -> Result {
 /// Removes all virtual functions, unbinding their drivers. Sleeps for at least one second.
 ///
 /// None of them may be [assigned](vfs_assigned) to a guest.
+///
+/// Who configures or removes the physical function holds `pci_rescan_remove_lock`, and who unbinds
+/// its driver does not. The driver cannot tell which it is, so it neither takes the lock nor checks
+/// it; with lockdep the PCI core warns where the driver is unbound.
 pub(crate) fn disable_sriov(pdev: &pci::Device<Core<'_>>) {
     // SAFETY: The device is valid, and the context says that its lock is held.
     unsafe { ffi::azihsm_pci_disable_sriov(as_raw(pdev)) };
