@@ -27,6 +27,9 @@ const SOCKETS: &str = "azihsm-";
 /// How long the guest may take to turn itself off after its job.
 const OFF_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long the kernel may say nothing before its init begins. It usually boots in 5 s.
+const BOOT_SILENCE: Duration = Duration::from_secs(60);
+
 /// How long a run may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -98,6 +101,8 @@ pub struct Outcome {
     pub taint: Option<u64>,
     /// From QEMU's start to the job's.
     pub boot: Option<Duration>,
+    /// Whether the kernel hung before its init began.
+    hung_in_boot: bool,
     /// What the emulator said.
     pub emulator: Option<Verdict>,
     /// The file with all that the guest said.
@@ -114,8 +119,26 @@ impl Outcome {
 impl Guest<'_> {
     /// Runs the guest to its end. A signal ends it early, with the error [`Interrupted`].
     ///
+    /// If its kernel hangs before any of the project's code is in it, a second one is started: once
+    /// in some thousand boots the emulated processors do not get on with each other.
+    ///
     /// [`Interrupted`]: crate::child::Interrupted
     pub fn run(&self, listener: &mut dyn Listener) -> Result<Outcome> {
+        let outcome = self.live(listener)?;
+        if !outcome.hung_in_boot {
+            return Ok(outcome);
+        }
+        let hung = outcome.console.with_file_name("console-hung.log");
+        fs::rename(&outcome.console, &hung)?;
+        println!(
+            "  AGAIN   the kernel hung before its init began, see {}",
+            self.layout.shown(&hung)
+        );
+        self.live(listener)
+    }
+
+    /// Runs one guest to its end.
+    fn live(&self, listener: &mut dyn Listener) -> Result<Outcome> {
         let interrupts = Interrupts::hold()?;
         let (sender, events) = mpsc::channel();
         let sockets = sockets_folder(&std::env::temp_dir())?;
@@ -190,6 +213,10 @@ impl Guest<'_> {
             }
         };
 
+        let hung_in_boot = life.boot.is_none()
+            && matches!(end, End::Failed(_))
+            && qemu.status().is_none()
+            && emulator.as_ref().and_then(Emulator::failure).is_none();
         qemu.end();
         // What was still on its way when QEMU ended.
         while let Ok(event) = events.recv_timeout(Duration::from_millis(50)) {
@@ -218,6 +245,7 @@ impl Guest<'_> {
             kernel: life.kernel,
             taint: life.taint,
             boot: life.boot,
+            hung_in_boot,
             emulator: emulator.map(Emulator::finish),
             console,
         })
@@ -252,8 +280,12 @@ impl Guest<'_> {
                 "the guest was not done after {limit} s"
             )));
         }
-        if life.heard.elapsed() > limits.silence {
-            let limit = limits.silence.as_secs();
+        let silence = match life.boot {
+            Some(_) => limits.silence,
+            None => limits.silence.min(BOOT_SILENCE),
+        };
+        if life.heard.elapsed() > silence {
+            let limit = silence.as_secs();
             return Some(End::Failed(format!(
                 "the guest said nothing for {limit} s: it hangs"
             )));
