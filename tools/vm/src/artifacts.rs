@@ -3,8 +3,10 @@
 //! What a guest run needs to have built: the module, the tests, the programs.
 
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
@@ -265,7 +267,9 @@ pub fn selftests(layout: &Layout) -> Result<Vec<String>> {
     }
     fs::create_dir_all(layout.build.join("selftests-objects"))?;
     let mut make = selftests_make(layout);
-    make.arg("install")
+    let jobs = thread::available_parallelism().map_or(1, NonZero::get);
+    make.arg(format!("-j{jobs}"))
+        .arg("install")
         .arg(format!("INSTALL_PATH={}", installed.display()));
     done(step::run(
         "TESTS",
