@@ -2,7 +2,7 @@
 
 //! The program as it is started: sockets, counters, signals, exit codes.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
@@ -45,7 +45,18 @@ impl Emulator {
     }
 
     fn connect(&self) -> Client {
-        Client::new(&self.path("socket")).unwrap()
+        let limit = Instant::now() + LIMIT;
+        loop {
+            match Client::new(&self.path("socket")) {
+                // It is made, and does not take clients yet.
+                Err(vfio_user::Error::Connect(error))
+                    if error.kind() == ErrorKind::ConnectionRefused && Instant::now() < limit =>
+                {
+                    thread::sleep(Duration::from_millis(2));
+                }
+                client => return client.unwrap(),
+            }
+        }
     }
 
     /// Waits for the end; returns exit code, standard error and counters.
