@@ -350,6 +350,7 @@ TEST(guards)
 
 TEST(slab_that_grows)
 {
+	static const char *const without[] = { "c", "vmap_area", NULL };
 	static const struct slab_counts before = {
 		4,
 		{ { "a", 100 }, { "b", 7000 }, { "vmap_area", 1 }, { "c", 5 } },
@@ -358,11 +359,17 @@ TEST(slab_that_grows)
 		{ { "new", 20 }, { "c", 45 }, { "a", 130 }, { "b", 6000 },
 		  { "vmap_area", 5000 } },
 	};
-	struct slab_cache most = slab_growth(&before, &after);
+	struct slab_cache most = slab_growth(&before, &after, without + 1);
 
 	EXPECT_STREQ("c", most.name);
 	EXPECT_EQ(40, most.objects);
-	most = slab_growth(&before, &before);
+	most = slab_growth(&before, &after, NULL);
+	EXPECT_STREQ("vmap_area", most.name);
+	EXPECT_EQ(4999, most.objects);
+	most = slab_growth(&before, &after, without);
+	EXPECT_STREQ("a", most.name);
+	EXPECT_EQ(30, most.objects);
+	most = slab_growth(&before, &before, NULL);
 	EXPECT_STREQ("none", most.name);
 	EXPECT_EQ(0, most.objects);
 }

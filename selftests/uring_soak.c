@@ -226,7 +226,7 @@ TEST_F_TIMEOUT(uring_soak, random, 36000)
 	slab = page_count("nr_slab_unreclaimable");
 	run(_metadata, self, total - total / 4);
 	slab_count(&after);
-	most = slab_growth(&before, &after);
+	most = slab_growth(&before, &after, NULL);
 	slab_more = page_count("nr_slab_unreclaimable") - slab;
 	/* 2 MiB of slab are other people's doing, 100 bytes a command are not. */
 	EXPECT_GT(512, slab_more);

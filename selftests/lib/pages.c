@@ -106,14 +106,17 @@ static long objects_before(const struct slab_counts *before, const char *name)
 	return 0;
 }
 
-/* Whether freed objects of a cache are kept by others than the cache itself. */
-static bool keeps_freed(const char *name)
+static bool is_listed(const char *name, const char *const *list)
 {
-	return !strcmp(name, "vmap_area") || !strcmp(name, "iommu_iova");
+	for (; list && *list; list++)
+		if (!strcmp(*list, name))
+			return true;
+	return false;
 }
 
 struct slab_cache slab_growth(const struct slab_counts *before,
-			      const struct slab_counts *after)
+			      const struct slab_counts *after,
+			      const char *const *without)
 {
 	struct slab_cache most = { .name = "none", .objects = 0 };
 
@@ -121,7 +124,8 @@ struct slab_cache slab_growth(const struct slab_counts *before,
 		struct slab_cache cache = after->cache[i];
 
 		cache.objects -= objects_before(before, cache.name);
-		if (cache.objects > most.objects && !keeps_freed(cache.name))
+		if (cache.objects > most.objects &&
+		    !is_listed(cache.name, without))
 			most = cache;
 	}
 	return most;

@@ -37,12 +37,13 @@ struct slab_counts {
  */
 void slab_count(struct slab_counts *counts);
 /*
- * The slab cache that has most objects more @after than @before, and how many
- * more; 0 of "none" if none has more. Not those of which the kernel keeps many
- * that were freed: ranges of kernel addresses, and of addresses behind an IOMMU.
+ * The slab cache, but those in @without if that is not NULL, a list that ends with
+ * NULL, that has most objects more @after than @before, and how many more; 0 of
+ * "none" if none has more.
  */
 struct slab_cache slab_growth(const struct slab_counts *before,
-			      const struct slab_counts *after);
+			      const struct slab_counts *after,
+			      const char *const *without);
 /*
  * The number of huge pages that the kernel keeps, -1 if it knows none; sets it if
  * @want >= 0. There may be less then.
