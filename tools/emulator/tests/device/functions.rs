@@ -10,7 +10,7 @@ use azihsm_emulator::stats::Stats;
 use azihsm_firmware::{FunctionId, StateChange};
 
 use crate::firmware::{HOLD, TestFirmware};
-use crate::host::{CC, CSTS, Cp, Host, eventually, quick};
+use crate::host::{CC, CSTS, Cp, Host, Queue, eventually, quick};
 
 pub const SET_COUNT: u8 = 0xc3;
 const GET_COUNT: u8 = 0xc4;
@@ -33,6 +33,16 @@ fn enable_vfs(pf: &Host, count: u16) {
     if count > 0 {
         pf.set_config16(SRIOV_CONTROL, VFE | MSE);
     }
+}
+
+/// Has a CP command of `host` run until the firmware opens gate 1; returns its queue.
+fn keep_busy(host: &mut Host, firmware: &TestFirmware) -> Queue {
+    let mut cp = host.pair(1, 4);
+    let b = host.page(3);
+    host.write(b, &[HOLD, 1]);
+    host.submit(&mut cp, &Cp::new(1, b, 2, b + 4096).0);
+    firmware.await_waiting(&[1]);
+    cp
 }
 
 /// A PF and two VFs, each with a host of its own; the VFs exist, but only the PF's controller is enabled.
@@ -157,11 +167,7 @@ fn disabling_the_pf_while_it_waits_for_a_vf() {
     let (mut pf, mut vf0, _, firmware) = start();
     assert_eq!(pf.admin(SET_COUNT, 0, &[1, 2]).0, 0);
     vf0.enable();
-    let mut cp = vf0.pair(1, 4);
-    let b = vf0.page(3);
-    vf0.write(b, &[HOLD, 1]);
-    vf0.submit(&mut cp, &Cp::new(1, b, 2, b + 4096).0);
-    firmware.await_waiting(&[1]);
+    keep_busy(&mut vf0, &firmware);
     pf.admin_start(SET_COUNT, 0, &[1, 1]);
     eventually("VF being disabled", || vf0.reg(CC) & 1 == 0);
     pf.set_reg(CC, 0);
@@ -226,11 +232,7 @@ fn vfs_answer_only_when_enabled() {
     let (mut pf, mut vf0, vf1, firmware) = start();
     assert_eq!(pf.admin(SET_COUNT, 0, &[1, 2]).0, 0);
     vf0.enable();
-    let mut cp = vf0.pair(1, 4);
-    let b = vf0.page(3);
-    vf0.write(b, &[HOLD, 1]);
-    vf0.submit(&mut cp, &Cp::new(1, b, 2, b + 4096).0);
-    firmware.await_waiting(&[1]);
+    let cp = keep_busy(&mut vf0, &firmware);
     // Memory Space Enable hides the registers, but the function goes on.
     pf.set_config16(SRIOV_CONTROL, VFE);
     assert_eq!((vf0.reg(CSTS), vf0.reg(8)), (u32::MAX, u32::MAX));
@@ -359,11 +361,7 @@ fn taking_the_bus_from_a_running_command_is_no_violation() {
     let (mut pf, mut vf0, _, firmware) = start();
     assert_eq!(pf.admin(SET_COUNT, 0, &[1, 2]).0, 0);
     vf0.enable();
-    let mut cp = vf0.pair(1, 4);
-    let b = vf0.page(3);
-    vf0.write(b, &[HOLD, 1]);
-    vf0.submit(&mut cp, &Cp::new(1, b, 2, b + 4096).0);
-    firmware.await_waiting(&[1]);
+    let cp = keep_busy(&mut vf0, &firmware);
     vf0.set_config16(4, 2);
     firmware.open(1);
     vf0.quiet(&cp);
@@ -375,11 +373,7 @@ fn registers_written_after_a_reset_are_not_lost() {
     let (mut pf, mut vf0, _, firmware) = start();
     assert_eq!(pf.admin(SET_COUNT, 0, &[0, 1]).0, 0);
     // The state machine is busy with the PF, which waits for its command.
-    let mut cp = pf.pair(1, 4);
-    let b = pf.page(3);
-    pf.write(b, &[HOLD, 1]);
-    pf.submit(&mut cp, &Cp::new(1, b, 2, b + 4096).0);
-    firmware.await_waiting(&[1]);
+    keep_busy(&mut pf, &firmware);
     vf0.enable();
     pf.set_reg(CC, 0);
     vf0.set_config16(DEVCTL, DEVCTL_FLR);
@@ -407,11 +401,7 @@ fn a_host_that_does_not_know_that_its_function_was_away() {
         assert_eq!(pf.admin(SET_COUNT, 0, &[id, 1]).0, 0);
     }
     // The state machine is busy with the PF, and leaves the VF's queues for later.
-    let mut cp = pf.pair(1, 4);
-    let b = pf.page(3);
-    pf.write(b, &[HOLD, 1]);
-    pf.submit(&mut cp, &Cp::new(1, b, 2, b + 4096).0);
-    firmware.await_waiting(&[1]);
+    keep_busy(&mut pf, &firmware);
     vf0.enable();
     let _cp = vf0.pair(1, 4);
     pf.set_reg(CC, 0);
