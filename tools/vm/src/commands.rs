@@ -266,7 +266,11 @@ pub fn verdicts(
     }
     match outcome.taint {
         Some(taint) => {
-            let warned = judge::has_warning_of(expected.warnings, &outcome.kernel);
+            let warnings = judge::Expected {
+                locks: &[],
+                ..expected
+            };
+            let warned = judge::has_any_of(warnings, &outcome.kernel);
             kernel.extend(judge::taint_trouble(taint, warned));
         }
         None if outcome.end == End::Complete => {

@@ -88,7 +88,7 @@ const BEGIN: &str = "azihsm-test: begin ";
 /// Reports of the kernel about itself that a run expects.
 #[derive(Clone, Copy, Default)]
 pub struct Expected<'a> {
-    /// Locks of the kernel's own, of which lockdep may report a cycle.
+    /// Locks of the kernel's own, of which lockdep may report a cycle. It looks no further after it.
     pub locks: &'a [String],
     /// Warnings: the function that warns, and functions that it was called by, from there on.
     pub warnings: &'a [Vec<String>],
@@ -159,22 +159,9 @@ pub fn findings_beyond(lines: &[String], expected: Expected) -> Vec<Finding> {
     findings
 }
 
-/// Whether there is a report of a cycle of `locks` alone. lockdep looks no further after it.
-pub fn has_cycle_of(locks: &[String], lines: &[String]) -> bool {
-    let cycles = Expected {
-        locks,
-        ..Expected::default()
-    };
-    findings(lines).len() > findings_beyond(lines, cycles).len()
-}
-
-/// Whether one of the `warnings` is there.
-pub fn has_warning_of(warnings: &[Vec<String>], lines: &[String]) -> bool {
-    let warned = Expected {
-        warnings,
-        ..Expected::default()
-    };
-    findings(lines).len() > findings_beyond(lines, warned).len()
+/// Whether something that is expected is there.
+pub fn has_any_of(expected: Expected, lines: &[String]) -> bool {
+    findings(lines).len() > findings_beyond(lines, expected).len()
 }
 
 /// Whether a report is lockdep's of a cycle of locks, all of them among `cores`, that came about

@@ -73,7 +73,7 @@ pub struct Run {
     without: Vec<String>,
     /// Locks of the kernel's own, of which lockdep may report a cycle.
     #[serde(default)]
-    pub core_locks: Vec<String>,
+    core_locks: Vec<String>,
     /// Warnings of the kernel's own: the function that warns, and functions that it was called by.
     #[serde(default)]
     core_warnings: Vec<Vec<String>>,
