@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "lib/counters.h"
 #include "lib/fault.h"
 #include "lib/harness.h"
 #include "lib/rungs.h"
@@ -86,12 +87,15 @@ TEST_F_TIMEOUT(recovery, missed_interrupt, 60)
 {
 	struct client *c = &self->client;
 	struct azihsm_aes cmd;
-	long long took;
+	long long missed, took;
 
+	missed = counter_sum("fp_sq", "missed_interrupts");
+	ASSERT_LE(0, missed);
 	ASSERT_LE(0, fault_arm(ONE_OF("fp", "\"lost-interrupt\"")));
 	EXPECT_EQ(0, client_encrypt(c, &cmd, &took));
 	EXPECT_EQ(0, cmd.result);
 	EXPECT_GE(2 * WATCH_MS + SLACK_MS, took);
+	EXPECT_EQ(missed + 1, counter_sum("fp_sq", "missed_interrupts"));
 	EXPECT_FALSE(client_was_reset(c));
 	EXPECT_EQ(0, hsm_close_session(&c->s));
 }

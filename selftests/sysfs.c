@@ -26,6 +26,7 @@ static const char * const totals[] = {
 	"global/total_lvl2_aborts",
 	"global/total_cmds_aborted",
 	"global/total_lvl1_aborts",
+	"global/total_session_mismatches",
 };
 
 static const char * const of_queue[] = {
@@ -42,6 +43,7 @@ static const char * const of_queue[] = {
 	"total_ios_aborted",
 	"stale_completions",
 	"bad_sq_heads",
+	"missed_interrupts",
 	"bytes_copied",
 	"pages_pinned",
 	"data_descriptors",

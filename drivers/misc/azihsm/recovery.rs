@@ -165,8 +165,6 @@ pub(crate) struct Recovery {
     released: Ticket,
     /// Resets of the controller since probe.
     resets: Atomic<u64>,
-    /// Completions that came without an interrupt.
-    pub(crate) missed_interrupts: Atomic<u64>,
     /// Completions that answered for another kind of session command.
     pub(crate) mismatches: Atomic<u64>,
 }
@@ -192,7 +190,6 @@ impl Recovery {
             held <- Completion::new(),
             released <- Ticket::new(),
             resets: Atomic::new(0),
-            missed_interrupts: Atomic::new(0),
             mismatches: Atomic::new(0),
         })
     }

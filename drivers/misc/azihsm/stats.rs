@@ -104,6 +104,8 @@ pub(crate) struct Counters {
     pub(crate) stale: u64,
     /// Completions that reported an impossible submission queue head.
     pub(crate) bad_heads: u64,
+    /// Completions that were found because no interrupt had told of them.
+    pub(crate) missed: u64,
     /// From submission to completion.
     pub(crate) latency: Latency,
     /// What data took.

@@ -12,7 +12,10 @@ use kernel::{
     new_mutex,
     prelude::*,
     str::CString,
-    sync::Mutex, //
+    sync::{
+        atomic::Relaxed,
+        Mutex, //
+    }, //
 };
 
 use crate::{
@@ -105,6 +108,10 @@ impl Folder for Global {
         Attribute::new(c"total_lvl1_aborts", |controller, page| {
             number(page, controller.total(|counters| counters.resets))
         }),
+        // Not in version 3.
+        Attribute::new(c"total_session_mismatches", |controller, page| {
+            number(page, controller.recovery.mismatches.load(Relaxed))
+        }),
     ];
 }
 
@@ -139,6 +146,7 @@ impl<K: Kind> Folder for OfQueue<K> {
         counter!(c"total_ios_aborted", long, aborted),
         counter!(c"stale_completions", long, stale),
         counter!(c"bad_sq_heads", long, bad_heads),
+        counter!(c"missed_interrupts", long, missed),
         counter!(c"bytes_copied", long, usage.bytes_copied),
         counter!(c"pages_pinned", long, usage.pages_pinned),
         counter!(c"data_descriptors", long, usage.descriptors),

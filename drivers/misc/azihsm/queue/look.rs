@@ -96,6 +96,13 @@ impl<K: Kind> Queue<K> {
 
     /// Does what [`Queue::poll`] does and tells what remains, too.
     pub(crate) fn look(&self, host: &impl Host) -> Looked {
+        self.take(host, None)
+    }
+
+    /// Does what [`Queue::look`] does; completions of commands that are at the device since `missed`
+    /// or earlier are those that no interrupt told of.
+    #[inline]
+    fn take(&self, host: &impl Host, missed: Option<Instant<Monotonic>>) -> Looked {
         let mut ended = CidSet::new();
         let mut reap = false;
         let mut found = 0;
@@ -123,6 +130,9 @@ impl<K: Kind> Queue<K> {
                 let now = *now.get_or_insert_with(Instant::now);
                 let time = now - times.submitted;
                 state.counters.note_completed(time, cqe.failed());
+                if missed.is_some_and(|missed| !(missed - times.submitted).is_negative()) {
+                    state.counters.missed += 1;
+                }
                 match notify {
                     Notify::Waiter(cid) => ended.insert(cid),
                     // Who waits for a slot may be of a ring that waits for more completions than
@@ -167,18 +177,12 @@ impl<K: Kind> Queue<K> {
     }
 
     /// Delivers completions that no interrupt told of: those of commands that are at the device
-    /// since `when` or earlier. Returns their number.
-    pub(crate) fn rescue(&self, host: &impl Host, when: Instant<Monotonic>) -> usize {
-        let before = self.state.lock().table.since(when);
-        if before == 0 {
-            return 0;
+    /// since `when` or earlier. Counts them, if interrupts are to tell of them.
+    pub(crate) fn rescue(&self, host: &impl Host, when: Instant<Monotonic>) {
+        if self.state.lock().table.since(when) != 0 {
+            let told = !self.polled.load(Relaxed);
+            self.take(host, told.then_some(when));
         }
-        self.poll(host);
-        if self.polled.load(Relaxed) {
-            // Nobody was to be told.
-            return 0;
-        }
-        before.saturating_sub(self.state.lock().table.since(when))
     }
 }
 

@@ -2,14 +2,11 @@
 
 //! The watchdog, and the reaper of commands whose callers are gone.
 
-use kernel::{
-    sync::atomic::Relaxed,
-    time::{
-        msecs_to_jiffies,
-        Delta,
-        Instant,
-        Jiffies, //
-    }, //
+use kernel::time::{
+    msecs_to_jiffies,
+    Delta,
+    Instant,
+    Jiffies, //
 };
 
 use crate::{
@@ -75,12 +72,9 @@ impl Controller<'_> {
     /// Delivers completions that have been waiting for an interrupt.
     fn rescue(&self) {
         let when = Instant::now() - Delta::from_millis(i64::from(PERIOD_MS));
-        let control: usize = self.control.iter().map(|q| q.rescue(self, when)).sum();
-        let fast: usize = self.fast.iter().map(|q| q.rescue(self, when)).sum();
-        let missed = control + fast + self.admin.rescue(self, when);
-        if missed != 0 {
-            self.recovery.missed_interrupts.add(missed as u64, Relaxed);
-        }
+        self.control.iter().for_each(|q| q.rescue(self, when));
+        self.fast.iter().for_each(|q| q.rescue(self, when));
+        self.admin.rescue(self, when);
     }
 
     /// Deals with finished commands whose callers are gone.
