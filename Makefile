@@ -76,15 +76,17 @@ check: env-debug
 check-debug: env-debug
 	$(Q)$(runner) check-debug $(JOBS:%=--jobs %) $(T)
 
-## chaos: load under random faults, in the debug kernel (SEEDS=A..B RATE=R COMMANDS=N FAULTS=FILE)
+## chaos: load under random faults, in the debug kernel (SEEDS=A..B RATE=R COMMANDS=N FAULTS=FILE IOMMU=intel)
 chaos: env-debug
 	$(Q)$(runner) chaos $(if $(SEEDS),--seeds $(SEEDS)) $(if $(RATE),--rate $(RATE)) \
-		$(if $(COMMANDS),--commands $(COMMANDS)) $(if $(FAULTS),--faults $(FAULTS))
+		$(if $(COMMANDS),--commands $(COMMANDS)) $(if $(FAULTS),--faults $(FAULTS)) \
+		$(IOMMU:%=--iommu %)
 
-## soak: load under few faults for long (MINUTES=N COMMANDS=N RATE=R KERNEL=debug)
+## soak: load under few faults for long (MINUTES=N COMMANDS=N RATE=R KERNEL=debug IOMMU=intel)
 soak: env$(if $(filter debug,$(KERNEL)),-debug)
 	$(Q)$(runner) soak --kernel $(KERNEL) $(if $(MINUTES),--minutes $(MINUTES)) \
-		$(if $(COMMANDS),--commands $(COMMANDS)) $(if $(RATE),--rate $(RATE))
+		$(if $(COMMANDS),--commands $(COMMANDS)) $(if $(RATE),--rate $(RATE)) \
+		$(IOMMU:%=--iommu %)
 
 ## test: run guest tests only (T="NAME.." some, RUN=NAME another set-up)
 test: cached

@@ -80,6 +80,10 @@ impl Boot<'_> {
             // To say that there is no node is what the tests have to do there.
             suite.expect_skips();
         }
+        suite.check(
+            "no test was skipped that runs.toml wants done",
+            suite.wrongly_skipped(|why| run.may_skip(why)),
+        );
         if run.kunit {
             let declared = kunit::declared(&layout.repo.join("drivers"))?;
             kunit::collect(&outcome.kernel, &declared, &mut suite);

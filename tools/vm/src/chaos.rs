@@ -23,7 +23,7 @@ use crate::job::{Device, Ending, Job};
 use crate::judge;
 use crate::layout::{Kernel, Layout};
 use crate::program::Programs;
-use crate::qemu::Topology;
+use crate::qemu::{Iommu, Topology};
 use crate::report::{Report, Suite};
 
 /// Commands for each seed, unless another number is given.
@@ -50,6 +50,9 @@ pub struct ChaosArgs {
     /// Which kernel to boot.
     #[arg(long, value_enum, default_value_t = Kernel::Debug)]
     kernel: Kernel,
+    /// An IOMMU: the emulator then sees each access to memory that is not mapped any more.
+    #[arg(long, value_enum)]
+    iommu: Option<Iommu>,
     /// Only tell the failing seeds, do not search for the faults that it takes.
     #[arg(long)]
     no_shrink: bool,
@@ -58,10 +61,10 @@ pub struct ChaosArgs {
 /// Arguments of `soak`.
 #[derive(Args)]
 pub struct SoakArgs {
-    /// How long, at most.
+    /// How long it may take.
     #[arg(long, default_value_t = 30)]
     minutes: u64,
-    /// How many commands, at most.
+    /// How many commands.
     #[arg(long, default_value_t = 1_000_000)]
     commands: u64,
     /// Share of the device's events that go wrong.
@@ -70,6 +73,9 @@ pub struct SoakArgs {
     /// Which kernel to boot.
     #[arg(long, value_enum, default_value_t)]
     kernel: Kernel,
+    /// An IOMMU: the emulator then sees each access to memory that is not mapped any more.
+    #[arg(long, value_enum)]
+    iommu: Option<Iommu>,
 }
 
 /// The seeds of a call.
@@ -95,6 +101,7 @@ impl FromStr for Seeds {
 struct Load {
     name: String,
     kernel: Kernel,
+    iommu: Option<Iommu>,
     threads: u32,
     commands: u64,
     time: Duration,
@@ -125,6 +132,7 @@ pub fn chaos(args: &ChaosArgs) -> Result<ExitCode> {
         // Calls for other seeds may run at the same time.
         name: format!("chaos-{}", args.seeds.0.start()),
         kernel: args.kernel,
+        iommu: args.iommu,
         threads: 8,
         commands: args.commands,
         time: Duration::from_secs(120),
@@ -179,6 +187,7 @@ pub fn soak(args: &SoakArgs) -> Result<ExitCode> {
     let load = Load {
         name: "soak".to_owned(),
         kernel: args.kernel,
+        iommu: args.iommu,
         threads: 16,
         commands: args.commands,
         time: Duration::from_secs(60 * args.minutes),
@@ -196,6 +205,7 @@ pub fn soak(args: &SoakArgs) -> Result<ExitCode> {
     }
     let mut suite = Suite::new("soak");
     let hits = outcome.faults.len();
+    suite.check("as much as was asked for", args.missing(&outcome));
     suite.check(
         "load, and what is left of it",
         attribute(&[1], outcome).0.remove(&1).unwrap_or_default(),
@@ -203,6 +213,25 @@ pub fn soak(args: &SoakArgs) -> Result<ExitCode> {
     println!("  SOAK    {hits} faults hit");
     report.add(suite);
     Ok(report.finish())
+}
+
+impl SoakArgs {
+    /// What a soak came short of.
+    fn missing(&self, outcome: &Outcome) -> Vec<String> {
+        let mut missing = Vec::new();
+        let done = commands(&outcome.told);
+        if done < self.commands {
+            let (wanted, minutes) = (self.commands, self.minutes);
+            missing.push(format!(
+                "{done} of {wanted} commands in {minutes} minutes: it takes more of them (MINUTES=N), \
+                 or fewer commands (COMMANDS=N)"
+            ));
+        }
+        if outcome.faults.is_empty() && self.rate > 0.0 {
+            missing.push("no fault hit".to_owned());
+        }
+        missing
+    }
 }
 
 fn build(layout: &Layout, kernel: Kernel) -> Result<()> {
@@ -258,7 +287,10 @@ impl Load {
             kernel: self.kernel,
             append: &[],
             memory: self.kernel.memory(),
-            topology: Topology::default(),
+            topology: Topology {
+                iommu: self.iommu,
+                ..Topology::default()
+            },
             device: Some(&setup),
             counter: None,
             limits: Some(Limits {
@@ -355,6 +387,15 @@ fn told(console: &str) -> Vec<String> {
     lines.collect()
 }
 
+/// How many commands the load says that it did.
+fn commands(told: &[String]) -> u64 {
+    let counts = told.iter().filter_map(|line| {
+        let (count, _) = line.strip_prefix("load: ")?.split_once(" commands")?;
+        count.parse::<u64>().ok()
+    });
+    counts.sum()
+}
+
 /// The seed in the name of a test program.
 fn seed_of(name: &str) -> Option<u64> {
     name.strip_prefix("seed-")?.parse().ok()
@@ -414,6 +455,29 @@ mod tests {
         let console =
             " 61.1   1..3\n 62.2   ok 2 load: 9 commands\n 62.3   # slabs: 2 pages more\n";
         assert_eq!(told(console), ["load: 9 commands", "slabs: 2 pages more"]);
+    }
+
+    #[test]
+    fn a_soak_does_what_was_asked_for() {
+        let args = SoakArgs {
+            minutes: 1,
+            commands: 9,
+            rate: 0.001,
+            kernel: Kernel::Stock,
+            iommu: None,
+        };
+        let missing = |commands: u64, faults: usize| {
+            args.missing(&Outcome {
+                told: vec![format!("load: {commands} commands in 7 ms: 1 good")],
+                faults: vec![Value::Null; faults],
+                ..Outcome::default()
+            })
+            .len()
+        };
+        assert_eq!(missing(9, 1), 0);
+        assert_eq!(missing(8, 1), 1);
+        assert_eq!(missing(8, 0), 2);
+        assert_eq!(args.missing(&Outcome::default()).len(), 2);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
+use clap::ValueEnum;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde::Deserialize;
 use serde_json::json;
@@ -25,7 +26,7 @@ pub struct Ports {
 }
 
 /// An IOMMU in the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Iommu {
     /// Intel's. The device sees each mapping when it is made and when it is taken back.

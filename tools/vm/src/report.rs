@@ -80,6 +80,14 @@ impl Suite {
         self.skips.clear();
     }
 
+    /// Says what was skipped so far that should not have been.
+    pub fn wrongly_skipped(&self, may_skip: impl Fn(&str) -> bool) -> Vec<String> {
+        let wrong = self.skips.iter().filter(|(why, _)| !may_skip(why));
+        wrong
+            .map(|(why, count)| format!("{count} skipped: {}", told(why)))
+            .collect()
+    }
+
     /// Shows what failed, as one piece.
     pub fn show_failures(&self) {
         let mut text = String::new();
@@ -111,6 +119,15 @@ impl Suite {
             Result::Failed
         };
         self.add(name, result, complaints);
+    }
+}
+
+/// Why something was skipped, in words.
+fn told(why: &str) -> &str {
+    if why.is_empty() {
+        "no reason given"
+    } else {
+        why
     }
 }
 
@@ -192,12 +209,8 @@ impl Report {
         }
         for suite in &self.suites {
             for (why, count) in &suite.skips {
-                let why = if why.is_empty() {
-                    "no reason given"
-                } else {
-                    why
-                };
-                text.push_str(&format!("\n  skipped {}: {count} x {why}", suite.name));
+                let (name, why) = (&suite.name, told(why));
+                text.push_str(&format!("\n  skipped {name}: {count} x {why}"));
             }
         }
         text
@@ -223,6 +236,16 @@ mod tests {
         suite.add("t", Result::Skipped, vec!["no device".to_owned()]);
         suite.expect_skips();
         assert_eq!((suite.passed, suite.skipped), (1, 0));
+    }
+
+    #[test]
+    fn what_should_not_be_skipped_is_told() {
+        let mut suite = Suite::new("s");
+        for why in ["known", "new", "new", ""] {
+            suite.add("t", Result::Skipped, vec![why.to_owned()]);
+        }
+        let wrong = suite.wrongly_skipped(|why| why == "known");
+        assert_eq!(wrong, ["2 skipped: new", "1 skipped: no reason given"]);
     }
 
     #[test]

@@ -71,6 +71,12 @@ pub struct Run {
     /// Which of them not.
     #[serde(default)]
     without: Vec<String>,
+    /// Why tests may be skipped.
+    #[serde(default)]
+    skips: Vec<String>,
+    /// Whether tests may be skipped for other reasons, too.
+    #[serde(skip)]
+    may_skip_all: bool,
     /// Locks of the kernel's own, of which lockdep may report a cycle.
     #[serde(default)]
     core_locks: Vec<String>,
@@ -101,6 +107,9 @@ pub enum Verb {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
+    /// Why each run that has all tests may skip some.
+    #[serde(default)]
+    skips: Vec<String>,
     run: Vec<Run>,
 }
 
@@ -176,6 +185,12 @@ impl Run {
     pub fn only(&mut self, tests: &[String]) {
         self.tests = Some(tests.to_vec());
         self.without.clear();
+        self.may_skip_all = true;
+    }
+
+    /// Whether a test may be skipped that says that this is why.
+    pub fn may_skip(&self, why: &str) -> bool {
+        self.may_skip_all || self.skips.iter().any(|known| known == why)
     }
 
     /// The tests of the run, out of those that there are.
@@ -219,8 +234,12 @@ pub fn find(layout: &Layout, name: &str) -> Result<Run> {
 }
 
 fn parse(text: &str) -> Result<Vec<Run>> {
-    let runs = toml::from_str::<Table>(text)?.run;
-    for run in &runs {
+    let Table { skips, mut run } = toml::from_str(text)?;
+    let runs = &mut run;
+    for run in runs.iter_mut().filter(|run| run.tests.is_none()) {
+        run.skips.extend_from_slice(&skips);
+    }
+    for run in runs {
         ensure!(
             !run.kunit || run.kernel_image == Kernel::Debug,
             "run `{}`: only the debug kernel has KUnit",
@@ -232,7 +251,7 @@ fn parse(text: &str) -> Result<Vec<Run>> {
             run.name
         );
     }
-    Ok(runs)
+    Ok(run)
 }
 
 #[cfg(test)]
@@ -306,6 +325,18 @@ mod tests {
         assert_eq!(expected("bound = false").unwrap(), Device::Refused);
         assert_eq!(expected("device = false").unwrap(), Device::Absent);
         assert!(expected("device = false\nbound = false").is_err());
+    }
+
+    #[test]
+    fn tests_are_skipped_for_known_reasons() {
+        let text = "skips = ['all']\n[[run]]\nname = 'a'\nskips = ['own']\n\
+                    [[run]]\nname = 'b'\ntests = ['x']\nskips = ['own']\n";
+        let mut runs = parse(text).unwrap();
+        let may_skip = |run: &Run| ["all", "own", "other"].map(|why| run.may_skip(why));
+        assert_eq!(may_skip(&runs[0]), [true, true, false]);
+        assert_eq!(may_skip(&runs[1]), [false, true, false]);
+        runs[0].only(&["x".to_owned()]);
+        assert_eq!(may_skip(&runs[0]), [true; 3]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{COMMANDS, Load, Outcome, arm};
 use crate::layout::Layout;
+use crate::qemu::Iommu;
 use crate::shrink::shrink;
 
 /// How many boots the search for the smallest list of faults may take.
@@ -55,8 +56,9 @@ pub fn explain(
         COMMANDS => String::new(),
         other => format!(" COMMANDS={other}"),
     };
+    let iommu = load.iommu.map_or("", |Iommu::Intel| " IOMMU=intel");
     println!(
-        "            again: make chaos SEEDS={seed}{commands} FAULTS={}",
+        "            again: make chaos SEEDS={seed}{commands}{iommu} FAULTS={}",
         layout.shown(&path)
     );
     Ok(())
