@@ -19,11 +19,13 @@ use crate::{
     controller::Controller,
     kapi,
     ladder::{
+        ControllerStep,
         Next,
         QueueStep, //
     },
     lifecycle::State,
     log::{dev_err, dev_info, dev_warn},
+    params,
     pool::Pool,
     queue::{
         Kind,
@@ -153,7 +155,18 @@ impl Controller<'_> {
             Err(_) if self.may_wait().is_err() => return None,
             Err(e) => e,
         };
-        match wanted.history.attempt_failed() {
+        let next = match error {
+            // That is no failure of the function: the device gives it other resources.
+            ECANCELED => {
+                let timeout = params::command_timeout();
+                match wanted.history.disabled(Instant::now(), timeout) {
+                    ControllerStep::ResetAfter(pause) => Next::RetryAfter(pause),
+                    ControllerStep::GiveUp => Next::GiveUp,
+                }
+            }
+            _ => wanted.history.attempt_failed(),
+        };
+        match next {
             Next::RetryAfter(pause) => {
                 wanted.action = Some(Action::Reset(kind));
                 drop(wanted);
@@ -181,14 +194,25 @@ impl Controller<'_> {
     }
 
     /// Resets the controller: stops it, and brings it up again.
+    ///
+    /// # Errors
+    ///
+    /// [`ECANCELED`] if the device disabled the function meanwhile, or whatever else went wrong; it
+    /// is stopped then.
     pub(super) fn reset(&self, kind: ResetKind) -> Result {
         self.quiesce(kind)?;
         if self.restore_lost() {
             self.recovery.wanted.lock().history.forget();
         }
-        self.bring_up().inspect_err(|_| {
+        self.bring_up().map_err(|e| {
+            let disabled = !self.is_enabled();
             self.cut_off();
             self.end_all();
+            if disabled {
+                ECANCELED
+            } else {
+                e
+            }
         })
     }
 
