@@ -220,6 +220,8 @@ impl kapi::pci::Callbacks for Driver {
         pdev: &'bound pci::Device<Core<'_>>,
         this: Pin<&Function<'bound>>,
     ) -> Recovery {
+        // One reset is for all functions of the link, also for those that wanted none.
+        this.controller.hold_unless_held();
         kapi::pci::restore_state(pdev);
         this.controller.function_was_reset();
         if this.controller.release() {

@@ -41,6 +41,15 @@ impl Controller<'_> {
         self.recovery.hurry.done();
     }
 
+    /// Holds a controller that was reset with its link, unless it is held: its registers are not what
+    /// they were.
+    pub(crate) fn hold_unless_held(&self) {
+        let held = self.recovery.wanted.lock().hold == Hold::Held;
+        if !held {
+            self.hold(false);
+        }
+    }
+
     /// Carries out [`Controller::hold`].
     pub(super) fn hold_still(&self, reachable: bool) {
         self.recovery.hurry.step_begins();
