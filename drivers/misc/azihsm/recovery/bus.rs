@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     controller::Controller,
+    kapi,
     lifecycle::State,
     uapi::ResetKind, //
 };
@@ -61,7 +62,8 @@ impl Controller<'_> {
             let _ = self.quiesce(ResetKind::Controller);
         } else {
             self.stop_queues();
-            self.cut_off_from_memory();
+            // Without the read that has writes on their way arrive: the link is blocked.
+            kapi::pci::clear_master(self.pdev);
             self.end_all();
         }
         self.recovery.wanted.lock().hold = Hold::Held;

@@ -237,7 +237,7 @@ impl Controller<'_> {
     }
 
     /// Turns off bus mastering, and has writes that are on their way arrive.
-    pub(super) fn cut_off_from_memory(&self) {
+    fn cut_off_from_memory(&self) {
         kapi::pci::clear_master(self.pdev);
         let _ = self.status();
     }
