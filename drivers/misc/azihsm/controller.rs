@@ -331,8 +331,8 @@ impl<'bound> Controller<'bound> {
     /// # Errors
     ///
     /// [`ENODEV`] if the function no longer answers, [`ETIMEDOUT`], [`EINTR`] if
-    /// [`Controller::may_wait`] says so, [`EIO`] if the controller reports a fatal error in the
-    /// wanted state.
+    /// [`Controller::may_wait`] says so, [`EIO`] if the controller is ready and reports a fatal
+    /// error.
     fn wait_ready(&self, wanted: bool, timeout: Delta) -> Result {
         let poll = |period, timeout| {
             read_poll_timeout(
@@ -359,8 +359,9 @@ impl<'bound> Controller<'bound> {
                 e
             )
         })?;
-        // The firmware may leave this set until the change is complete.
-        if csts.cfs() {
+        // The firmware may leave this set until the change is complete. Starting the controller is
+        // what clears it if it stopped with it.
+        if wanted && csts.cfs() {
             dev_err!(self.pdev, "controller reports a fatal error\n");
             return Err(EIO);
         }
