@@ -464,11 +464,9 @@ impl<'bound> Controller<'bound> {
                 .max(fast.usable.min(1)),
             None => 0,
         };
-        let (entries, vector) = (params::aes_entries(), |i| {
-            split.aes_vector(i).filter(|_| i < interrupting)
-        });
-        self.create_pool(&self.fast, fast.usable, (entries, mqes), vector, until)?;
         self.fast.set_interrupting(interrupting);
+        let (entries, vector) = (params::aes_entries(), |i| self.aes_vector(split, i));
+        self.create_pool(&self.fast, fast.usable, (entries, mqes), vector, until)?;
 
         let capabilities = self.capabilities_feature();
         self.gcm_workaround
@@ -493,6 +491,13 @@ impl<'bound> Controller<'bound> {
         });
         self.sysfs.queue();
         Ok(())
+    }
+
+    /// Returns the vector of fast-path queue `index`, if it raises interrupts.
+    pub(crate) fn aes_vector(&self, split: &Split, index: u16) -> Option<u16> {
+        split
+            .aes_vector(index)
+            .filter(|_| self.fast.interrupts(index))
     }
 
     fn create_pool<K: crate::queue::Kind>(

@@ -160,6 +160,11 @@ impl<K: Kind> Pool<K> {
         self.interrupting.store(u32::from(count), Release);
     }
 
+    /// Returns whether queue number `index` raises interrupts.
+    pub(crate) fn interrupts(&self, index: u16) -> bool {
+        u32::from(index) < self.interrupting.load(Acquire)
+    }
+
     /// Returns the numbers of the queues for callers that look for completions themselves, or for
     /// those that do not; of all queues if they are of one kind.
     fn suitable(&self, polling: bool) -> Range<usize> {
@@ -176,7 +181,7 @@ impl<K: Kind> Pool<K> {
     /// Looks for completions on the queues that raise no interrupts; returns how many there were.
     pub(crate) fn poll_polled(&self, host: &impl Host) -> usize {
         self.iter()
-            .filter(|queue| queue.is_polled() && queue.load() != 0)
+            .filter(|queue| queue.is_polled() && queue.is_busy())
             .map(|queue| queue.poll(host))
             .sum()
     }
@@ -184,7 +189,7 @@ impl<K: Kind> Pool<K> {
     /// Returns whether a queue that raises no interrupts has commands at the device.
     pub(crate) fn polled_busy(&self) -> bool {
         self.iter()
-            .any(|queue| queue.is_polled() && queue.load() != 0)
+            .any(|queue| queue.is_polled() && queue.is_busy())
     }
 
     /// Returns queue number `index` if it exists at the device.

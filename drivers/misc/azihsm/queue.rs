@@ -333,6 +333,11 @@ impl<K: Kind> Queue<K> {
         self.load.load(Relaxed)
     }
 
+    /// Returns whether a slot may be in use, of a queue that accepts commands. A hint.
+    pub(crate) fn is_busy(&self) -> bool {
+        !matches!(self.load(), 0 | u32::MAX)
+    }
+
     fn note_load(&self, state: &State<K>) {
         let load = if state.accepting {
             // CAST: At most `MAX_SLOTS`.

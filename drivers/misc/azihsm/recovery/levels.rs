@@ -54,7 +54,8 @@ impl Controller<'_> {
             result = self
                 .reset_pool(&self.control, |i| split.control_vector(i), until, &mut pass)
                 .and_then(|()| {
-                    self.reset_pool(&self.fast, |i| split.aes_vector(i), until, &mut pass)
+                    let vector = |i| self.aes_vector(split, i);
+                    self.reset_pool(&self.fast, vector, until, &mut pass)
                 });
         }
         if pass.queues != 0 {
