@@ -302,7 +302,7 @@ impl<'a> Controller<'a> {
         let effect = command
             .file
             .complete(command.ticket, Some(&reply), told.is_ok());
-        self.files.note(opens, effect);
+        self.files.note(&command.file, opens, effect);
         self.settle_later(effect);
         if opens {
             self.end_open(false);
@@ -370,7 +370,7 @@ pub(crate) fn reap(controller: &Controller<'_>, outcome: Outcome<CqeOf<Control>>
         Left::Command(command) => {
             let opens = command.ticket.opens();
             let effect = command.file.complete(command.ticket, reply.as_ref(), false);
-            controller.files.note(opens, effect);
+            controller.files.note(&command.file, opens, effect);
             controller.settle_later(effect);
             if opens {
                 controller.end_open(reply.is_none());

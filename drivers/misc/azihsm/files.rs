@@ -272,8 +272,12 @@ impl Files {
         }
     }
 
-    /// Notes which sessions are accounted for after a command, one that opens or another.
-    pub(crate) fn note(&self, opens: bool, effect: Effect) {
+    /// Notes which sessions are accounted for after a command of `file`, one that opens or another.
+    /// May sleep.
+    pub(crate) fn note(&self, file: &Arc<FileSession>, opens: bool, effect: Effect) {
+        if let Effect::Opened(session) = effect {
+            self.displace(session.id, file);
+        }
         let mut guarded = self.ids.lock();
         match effect {
             Effect::Opened(session) => guarded.ids.hold(session.id),
@@ -281,6 +285,23 @@ impl Files {
             Effect::Closed(id) => guarded.ids.release(id),
             Effect::Flush(_) | Effect::Mismatch | Effect::None => (),
         }
+    }
+
+    /// Has other files than `file` forget session `id`, which the device has just given to that one:
+    /// it has lost theirs, as a device does that was without power.
+    fn displace(&self, id: SessionId, file: &Arc<FileSession>) {
+        for other in self.open.lock().iter() {
+            if !Arc::ptr_eq(other, file) && other.guarded.lock().slot.displace(id) {
+                self.ids.lock().ids.release(id);
+            }
+        }
+    }
+
+    /// Returns whether some file has session `id`.
+    fn has_session(&self, id: SessionId) -> bool {
+        let open = self.open.lock();
+        open.iter()
+            .any(|file| file.session().is_some_and(|session| session.id == id))
     }
 
     /// Notes that a session was flushed.
@@ -419,6 +440,11 @@ impl Controller<'_> {
             let Some(id) = self.files.unflushed.lock().pop() else {
                 return self.sweep();
             };
+            if self.files.has_session(id) {
+                // The device has given it to another file, so that it is gone.
+                self.files.flushed(id);
+                continue;
+            }
             if self.flush(id, self.patience()).is_err() {
                 // For lack of a queue, which is being reset: try again when it is back.
                 let _ = self.files.unflushed.lock().push(id, GFP_KERNEL);

@@ -327,9 +327,21 @@ impl Slot {
         }
     }
 
+    /// Notes that the device has given session `id` to another file: it holds it no longer for this
+    /// one. Returns whether this one had it.
+    ///
+    /// While a close is outstanding it may be that of the session before, whose end is just coming.
+    pub(crate) fn displace(&mut self, id: SessionId) -> bool {
+        let had = matches!(self.0, State::Open { session, .. } if session.id == id);
+        if had {
+            self.forget();
+        }
+        had
+    }
+
     /// Forgets the session of the file: the device holds it no longer.
     ///
-    /// No command may be at the device. The ends of those that were may still be reported.
+    /// Commands that are at the device fail there. Their ends may still be reported.
     pub(crate) fn forget(&mut self) {
         self.0 = match self.0 {
             State::Open { .. } | State::Closing { .. } => State::Empty,

@@ -159,6 +159,26 @@ mod tests {
         Some((slot, ticket))
     }
 
+    // SES-16: the device gives the session's id, or another, to another file.
+    #[test]
+    fn what_another_file_gets_is_forgotten() {
+        for (state, _) in BEGIN {
+            for id in [ID, OTHER] {
+                let mut slot = Slot(state);
+                let had = matches!(state, State::Open { .. }) && id == ID;
+                assert_eq!(slot.displace(id), had);
+                if had {
+                    assert_eq!(slot.0, State::Empty);
+                    // Commands that were outstanding may still end.
+                    assert_eq!(slot.complete_aes(), Effect::None);
+                    assert_eq!(slot.release(), None);
+                } else {
+                    assert_eq!(slot.0, state);
+                }
+            }
+        }
+    }
+
     // SES-2, SES-11: an open, delivered or not, whose file may be closed meanwhile.
     #[test]
     fn how_an_open_ends() {
