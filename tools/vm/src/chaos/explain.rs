@@ -71,11 +71,36 @@ fn counted(faults: usize) -> String {
 impl Outcome {
     /// The first thing that went wrong, if anything did.
     fn complaint(&self) -> Option<String> {
-        // Of a test that failed the name comes first, and then what it says.
-        let first =
-            |lines: &Vec<String>| lines.iter().take(2).cloned().collect::<Vec<_>>().join(" ");
+        // The kind of trouble or the name of a test comes first, and then what it says.
+        let first = |lines: &Vec<String>| {
+            let telling = lines.iter().filter(|line| !line.contains("[ cut here ]"));
+            telling.take(2).cloned().collect::<Vec<_>>().join(" ")
+        };
         let failed = self.failed.values().chain([&self.common]);
         let first = failed.filter(|lines| !lines.is_empty()).map(first).next();
         first.or_else(|| (self.done == 0).then(|| "the guest did not get through it".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_complaint_says_what_happened() {
+        let lines = ["WARN:", "[1.2] ---[ cut here ]---", "[1.2] WARNING: at look.rs"];
+        let outcome = Outcome {
+            common: lines.map(str::to_owned).to_vec(),
+            done: 1,
+            ..Outcome::default()
+        };
+        let complaint = outcome.complaint().unwrap();
+        assert_eq!(complaint, "WARN: [1.2] WARNING: at look.rs");
+        let good = Outcome {
+            done: 1,
+            ..Outcome::default()
+        };
+        assert_eq!(good.complaint(), None);
+        assert!(Outcome::default().complaint().is_some());
     }
 }
