@@ -23,6 +23,7 @@ use crate::{
     },
     controller::Controller,
     dma::Layout,
+    kapi::wait,
     log::{dev_dbg, dev_err, dev_info},
     queue::{
         Kind,
@@ -74,6 +75,11 @@ impl Controller<'_> {
     /// [`Status`](crate::wire::admin::Status) says if the command failed.
     pub(crate) fn admin_command(&self, command: Command) -> Result<u32> {
         self.admin_command_until(command, Instant::now() + TIMEOUT)
+            .map_err(|e| match e {
+                // It is to end because the controller is to be held or removed.
+                EINTR if !wait::fatal_signal_pending() => EAGAIN,
+                e => e,
+            })
     }
 
     /// Runs an admin command that brings the controller up; see [`Controller::admin_command`].

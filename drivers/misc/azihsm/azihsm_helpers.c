@@ -51,9 +51,9 @@ struct pid *azihsm_current_tgid(void)
 	return task_tgid(current);
 }
 
-bool azihsm_current_exiting(void)
+bool azihsm_current_unkillable(void)
 {
-	return current->flags & PF_EXITING;
+	return current->flags & (PF_EXITING | PF_KTHREAD);
 }
 
 /* The page that @offset of contiguous memory from @page on lies in. */

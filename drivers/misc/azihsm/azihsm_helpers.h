@@ -34,7 +34,7 @@ bool azihsm_fatal_signal_pending(void);
 
 /* kapi/task.rs */
 struct pid *azihsm_current_tgid(void);
-bool azihsm_current_exiting(void);
+bool azihsm_current_unkillable(void);
 
 /* kapi/mm.rs */
 size_t azihsm_num_pages_contiguous(struct page **pages, size_t count);

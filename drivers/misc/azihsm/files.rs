@@ -21,7 +21,9 @@ use kernel::{
     },
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     }, //
 };
 
@@ -32,7 +34,10 @@ use crate::{
     ids::Ids,
     kapi::{
         task,
-        wait::Completion, //
+        wait::{
+            self,
+            Completion, //
+        }, //
     },
     lifecycle::State,
     log::dev_warn,
@@ -69,8 +74,12 @@ pub(crate) use announced::{
     Opening, //
 };
 
-/// How long a task that exits waits for the flush of its session; it cannot be killed any more.
-const EXIT: Delta = Delta::from_millis(50);
+/// How long a task waits for the flush of a session if it cannot be killed: one that exits, or that
+/// closes a file for others.
+const UNKILLABLE: Delta = Delta::from_millis(50);
+
+/// How long the tasks of rings have to come for what ended, when the function goes away.
+const COLLECTED: Delta = Delta::from_millis(100);
 
 /// What the lock of a file's session protects.
 struct Guarded {
@@ -199,17 +208,10 @@ impl FileSession {
         }
     }
 
-    /// Waits until no command of the file is outstanding any more; returns whether none is.
-    ///
-    /// Before that, [`FileSession::release`] would leave the flush to the last of them.
-    fn wait_idle(&self, patience: Patience) -> bool {
-        while self.guarded.lock().slot.is_busy() {
-            if jiffies_until(patience.end) == 0 {
-                return false;
-            }
-            fsleep(Delta::from_millis(1));
-        }
-        true
+    /// Returns whether a command of the file is outstanding that [`FileSession::release`] would leave
+    /// the flush to.
+    fn is_busy(&self) -> bool {
+        self.guarded.lock().slot.is_busy()
     }
 
     /// Closes the file; returns the session to flush.
@@ -351,9 +353,9 @@ impl Controller<'_> {
         open.iter().any(|file| file.session().is_some()) || !self.files.unflushed.lock().is_empty()
     }
 
-    /// Returns whether the flush of some session was put off.
+    /// Returns whether the flush of some session was put off, or a sweep is due.
     pub(crate) fn has_deferred(&self) -> bool {
-        !self.files.unflushed.lock().is_empty()
+        !self.files.unflushed.lock().is_empty() || self.files.ids.lock().ids.is_sweep_due()
     }
 
     /// Flushes the sessions of all files, for a function that is going away; returns whether the
@@ -368,7 +370,7 @@ impl Controller<'_> {
                 return true;
             }
             if let Some(file) = &file {
-                if !file.wait_idle(patience) {
+                if !self.wait_idle(file, patience) {
                     dev_warn!(self.pdev, "a session in use was not flushed\n");
                     return false;
                 }
@@ -381,6 +383,23 @@ impl Controller<'_> {
                 }
             }
         }
+    }
+
+    /// Waits until no command of a file is outstanding any more; returns whether none is. A caller
+    /// that is killed waits no longer.
+    fn wait_idle(&self, file: &FileSession, patience: Patience) -> bool {
+        let collected = Instant::<Monotonic>::now() + COLLECTED;
+        while file.is_busy() {
+            if jiffies_until(patience.end) == 0 || wait::fatal_signal_pending() {
+                return false;
+            }
+            fsleep(Delta::from_millis(1));
+            if !(Instant::now() - collected).is_negative() {
+                // Nobody comes for what a ring has if its task is the one that waits here.
+                self.reclaim_rings(None);
+            }
+        }
+        true
     }
 
     /// Acts on what the end of a command means for sessions.
@@ -407,11 +426,11 @@ impl Controller<'_> {
 
     /// Flushes a session, now or as soon as the controller can.
     ///
-    /// The caller waits for the end as for that of any command, and a task that exits only for as
-    /// long as a flush usually takes.
+    /// The caller waits for the end as for that of any command, and one that cannot be killed only
+    /// for as long as a flush usually takes.
     fn flush_or_defer(&self, id: SessionId) {
-        let patience = if task::is_exiting() {
-            Patience::new(EXIT, Delta::ZERO)
+        let patience = if task::is_unkillable() {
+            Patience::new(UNKILLABLE, Delta::ZERO)
         } else {
             self.patience()
         };
@@ -425,7 +444,8 @@ impl Controller<'_> {
         match self.life.get() {
             State::Live | State::Resetting => {
                 if self.files.unflushed.lock().push(id, GFP_KERNEL).is_err() {
-                    dev_warn!(self.pdev, "session {} was not flushed\n", id.0);
+                    // No memory: the next sweep finds it.
+                    self.files.ids.lock().ids.abandon(id);
                 }
                 self.flush_soon();
             }
@@ -458,8 +478,20 @@ impl Controller<'_> {
         let Some(mut orphans) = self.files.ids.lock().ids.begin_sweep() else {
             return;
         };
-        let complete = orphans.all(|id| self.flush(id, self.patience()) == Ok(true));
-        self.files.let_open(|ids| ids.end_sweep(complete));
+        let complete = orphans.all(|id| {
+            self.life.get() == State::Live && self.flush(id, self.patience()) == Ok(true)
+        });
+        if complete {
+            self.files.let_open(|ids| ids.end_sweep(true));
+        } else {
+            // Who waits for it waits for the next one, which the watchdog asks for.
+            self.files.ids.lock().ids.end_sweep(false);
+        }
+    }
+
+    /// Has those who wait for a sweep look again.
+    pub(crate) fn wake_opens(&self) {
+        self.files.let_open(|_| ());
     }
 
     /// Takes back the announcement of an open; see [`Ids::end_open`].

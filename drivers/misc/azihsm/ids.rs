@@ -64,7 +64,12 @@ impl Ids {
     pub(crate) fn end_open(&mut self, lost: bool) -> bool {
         self.opening = self.opening.saturating_sub(1);
         self.lost |= lost;
-        self.lost && self.opening == 0
+        self.is_sweep_due()
+    }
+
+    /// Returns whether a sweep is due and can begin.
+    pub(crate) fn is_sweep_due(&self) -> bool {
+        self.lost && self.opening == 0 && !self.sweeping
     }
 
     /// Notes that a session is accounted for.
@@ -96,7 +101,7 @@ impl Ids {
     /// Begins a sweep if one is due and can be: returns the ids to flush. End it with
     /// [`end_sweep`](Self::end_sweep).
     pub(crate) fn begin_sweep(&mut self) -> Option<impl Iterator<Item = SessionId>> {
-        if !self.lost || self.opening != 0 || self.sweeping {
+        if !self.is_sweep_due() {
             return None;
         }
         self.lost = false;

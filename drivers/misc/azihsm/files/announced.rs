@@ -9,6 +9,7 @@ use kernel::{
 
 use crate::{
     controller::Controller,
+    lifecycle::State,
     patience::{
         jiffies_until,
         Patience, //
@@ -150,7 +151,7 @@ impl<'a> Announced<'a> {
 
     #[cold]
     fn settle(&self, opens: bool, effect: Effect) {
-        self.controller.files.note(opens, effect);
+        self.controller.files.note(self.file, opens, effect);
         self.controller.settle(effect);
     }
 }
@@ -174,7 +175,8 @@ impl<'a> Opening<'a> {
     ///
     /// # Errors
     ///
-    /// [`EINTR`] if the caller was killed while it waited, [`EAGAIN`] if it ran out of `patience`.
+    /// [`EINTR`] if the caller was killed while it waited, [`EAGAIN`] if it ran out of `patience` or
+    /// there are no queues to sweep with, [`EIO`] or [`ENODEV`] if there will be none.
     pub(crate) fn begin(
         controller: &'a Controller<'a>,
         patience: Patience,
@@ -190,6 +192,13 @@ impl<'a> Opening<'a> {
                     });
                 }
                 guarded.waiting += 1;
+            }
+            match controller.life.get() {
+                State::Dead | State::Removed => controller.refusal()?,
+                _ if controller.control.active() == 0 => {
+                    return Err(controller.not_accepted(EAGAIN))
+                }
+                _ => (),
             }
             controller.flush_soon();
             match files

@@ -22,15 +22,16 @@ mod ffi {
 
     unsafe extern "C" {
         pub(super) safe fn azihsm_current_tgid() -> *mut bindings::pid;
-        pub(super) safe fn azihsm_current_exiting() -> bool;
+        pub(super) safe fn azihsm_current_unkillable() -> bool;
     }
 }
 
-/// Returns whether the current task is on its way out, by a signal or by itself.
+/// Returns whether the current task is on its way out, by a signal or by itself, or one of the
+/// kernel's own, which closes files for others.
 ///
-/// No signal reaches it any more, so that it should not wait for long: it cannot be killed.
-pub(crate) fn is_exiting() -> bool {
-    ffi::azihsm_current_exiting()
+/// No signal reaches it, so that it should not wait for long: it cannot be killed.
+pub(crate) fn is_unkillable() -> bool {
+    ffi::azihsm_current_unkillable()
 }
 
 /// The identity of a process (a thread group).

@@ -191,6 +191,7 @@ impl Controller<'_> {
             );
         }
         self.reset_ended(false);
+        self.wake_opens();
         self.reap_soon();
     }
 

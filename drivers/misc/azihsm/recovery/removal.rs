@@ -16,6 +16,7 @@ impl Controller<'_> {
         let Ok(from) = self.life.change(State::Removed) else {
             return;
         };
+        self.wake_opens();
         // From here on none of the work items runs, but the reaper.
         self.recovery.watchdog.retire();
         self.recovery.hurry.end_step();
