@@ -88,7 +88,11 @@ mod tests {
 
     #[test]
     fn the_complaint_says_what_happened() {
-        let lines = ["WARN:", "[1.2] ---[ cut here ]---", "[1.2] WARNING: at look.rs"];
+        let lines = [
+            "WARN:",
+            "[1.2] ---[ cut here ]---",
+            "[1.2] WARNING: at look.rs",
+        ];
         let outcome = Outcome {
             common: lines.map(str::to_owned).to_vec(),
             done: 1,
