@@ -39,26 +39,6 @@ static int write_to(const char *folder, const char *name, const char *text)
 	return hsm_write_file(path, text);
 }
 
-/* Bits of the command register. */
-#define PCI_COMMAND		4
-#define PCI_COMMAND_MASTER	4
-
-static int bus_master(void)
-{
-	char path[PATH_MAX + 64];
-	__u16 command = 0;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/config", function);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (pread(fd, &command, sizeof(command), PCI_COMMAND) != 2)
-		command = 0;
-	close(fd);
-	return !!(command & PCI_COMMAND_MASTER);
-}
-
 FIXTURE(bus) {
 	int fd;
 	struct hsm_partition part;
@@ -125,7 +105,7 @@ TEST_F_TIMEOUT(bus, function_reset_when_idle, 60)
 		SKIP(return, "the function cannot be reset");
 	ASSERT_EQ(0, ret);
 	EXPECT_TRUE(was_reset(self->fd, self->entropy));
-	EXPECT_EQ(1, bus_master());
+	EXPECT_EQ(1, hsm_bus_master(hsm_pci_address()));
 	EXPECT_NO_COMPLAINT(revive_session(&self->s, &self->part));
 }
 
@@ -301,7 +281,7 @@ TEST_F_TIMEOUT(bus, fatal_error, 90)
 	}
 	EXPECT_NO_COMPLAINT(busy_stop(&self->busy));
 	EXPECT_GT(COMMAND_MS, self->busy.longest_ms);
-	EXPECT_EQ(1, bus_master());
+	EXPECT_EQ(1, hsm_bus_master(hsm_pci_address()));
 	/* A reset of the link is a power cycle: nothing is left of it all. */
 	hsm_close_session(&self->s);
 	close(self->fd);
@@ -348,7 +328,7 @@ TEST_F_TIMEOUT(bus, error_of_a_controller_in_trouble, 60)
 	EXPECT_NO_COMPLAINT(busy_stop(&self->busy));
 	EXPECT_GT(COMMAND_MS, self->busy.longest_ms);
 	EXPECT_EQ(0, hsm_get_device_info(self->fd, &info));
-	EXPECT_EQ(1, bus_master());
+	EXPECT_EQ(1, hsm_bus_master(hsm_pci_address()));
 	hsm_close_session(&self->s);
 }
 
@@ -380,7 +360,7 @@ TEST_F_TIMEOUT(bus, fatal_error_that_stays, 180)
 	ASSERT_TRUE(busy_progress(&self->busy, 20));
 	EXPECT_NO_COMPLAINT(busy_stop(&self->busy));
 	EXPECT_EQ(0, hsm_get_device_info(self->fd, &info));
-	EXPECT_EQ(1, bus_master());
+	EXPECT_EQ(1, hsm_bus_master(hsm_pci_address()));
 	hsm_close_session(&self->s);
 }
 

@@ -16,6 +16,10 @@
 #include "busy.h"
 #include "hsm.h"
 
+/* Bits of the command register. */
+#define PCI_COMMAND		4
+#define PCI_COMMAND_MASTER	4
+
 static char node_name[64];
 static char node_path[80];
 static char pci_address[64];
@@ -121,6 +125,22 @@ const char *hsm_pci_address(void)
 {
 	hsm_name();
 	return pci_address;
+}
+
+int hsm_bus_master(const char *address)
+{
+	char path[128];
+	__u16 command;
+	ssize_t len;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", address);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	len = pread(fd, &command, sizeof(command), PCI_COMMAND);
+	close(fd);
+	return len == sizeof(command) ? !!(command & PCI_COMMAND_MASTER) : -EIO;
 }
 
 /* How the IOMMU treats the device, "" without one. */

@@ -27,6 +27,8 @@ const char *hsm_name(void);
 /* Path of the node, PCI address of its function. Both "" without a node. */
 const char *hsm_path(void);
 const char *hsm_pci_address(void);
+/* Whether a function may access memory: 1 or 0, or a negative errno. */
+int hsm_bus_master(const char *address);
 /* Whether the kernel checks itself: it finds leaks, and is slow. */
 bool hsm_kernel_checks_itself(void);
 /* Whether pages are mapped for the device, and taken from it again, by an IOMMU. */
