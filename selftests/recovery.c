@@ -31,6 +31,48 @@ FIXTURE_TEARDOWN(recovery)
 	EXPECT_NO_COMPLAINT(device_at_rest());
 }
 
+/* What the queues of a path have counted. */
+struct counts {
+	unsigned int queues;
+	long long resets[COUNTER_FOLDERS];
+	long long aborted[COUNTER_FOLDERS];
+	long long completed[COUNTER_FOLDERS];
+};
+
+static struct counts count_queues(const char *path)
+{
+	struct counts c;
+
+	c.queues = counter_each(path, "num_level1_aborts", c.resets);
+	counter_each(path, "total_ios_aborted", c.aborted);
+	counter_each(path, "total_ios_completed_by_hw", c.completed);
+	return c;
+}
+
+/* One queue of a path was reset, once, and no other has lost a command. */
+static void expect_one_reset(struct __test_metadata *_metadata,
+			     const char *path, const struct counts *before)
+{
+	struct counts after = count_queues(path);
+	unsigned int reset = 0, at_work = 0;
+
+	ASSERT_EQ(before->queues, after.queues);
+	for (unsigned int i = 0; i < after.queues; i++) {
+		long long resets = after.resets[i] - before->resets[i];
+		long long aborted = after.aborted[i] - before->aborted[i];
+
+		at_work += after.completed[i] > before->completed[i];
+		if (!resets && !aborted)
+			continue;
+		reset++;
+		EXPECT_EQ(1, resets);
+		EXPECT_LE(1, aborted);
+	}
+	EXPECT_EQ(1, reset);
+	/* There were others to be spared. */
+	EXPECT_LE(2, at_work);
+}
+
 /*
  * One command of each path is lost. Their queues are reset, the others do not
  * notice; keys and sessions stay.
@@ -38,7 +80,13 @@ FIXTURE_TEARDOWN(recovery)
 TEST_F_TIMEOUT(recovery, first_the_queue, 60)
 {
 	struct client *c = &self->client;
-	struct busy busy = { .s = &c->s, .key = c->key.bulk_id };
+	struct busy busy = {
+		.s = &c->s,
+		.key = c->key.bulk_id,
+		.spread = true,
+	};
+	struct counts control = count_queues("cp_sq");
+	struct counts fast = count_queues("fp_sq");
 	struct azihsm_aes cmd;
 	long long took;
 
@@ -55,6 +103,8 @@ TEST_F_TIMEOUT(recovery, first_the_queue, 60)
 	EXPECT_GE(BUSY_THREADS, busy.lost);
 	EXPECT_LE(TIMEOUT_MS, busy.longest_ms);
 	EXPECT_GE(TIMEOUT_MS + WATCH_MS + SLACK_MS, busy.longest_ms);
+	expect_one_reset(_metadata, "cp_sq", &control);
+	expect_one_reset(_metadata, "fp_sq", &fast);
 	EXPECT_FALSE(client_was_reset(c));
 	EXPECT_EQ(0, client_encrypt(c, &cmd, &took));
 	EXPECT_EQ(0, cmd.result);

@@ -112,13 +112,19 @@ static void *fast(void *arg)
 
 bool busy_start(struct busy *b)
 {
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
 	for (b->count = 0; b->count < BUSY_THREADS; b->count++) {
+		if (b->spread)
+			hsm_use_processor(b->count / 2 % processors);
 		if (pthread_create(&b->threads[b->count], NULL,
 				   b->count % 2 ? control : fast, b)) {
 			busy_stop(b);
 			return false;
 		}
 	}
+	if (b->spread)
+		hsm_use_processor(-1);
 	return true;
 }
 

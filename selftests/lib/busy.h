@@ -27,6 +27,7 @@
  * @key: their bulk key id
  * @gone: whether -ENODEV is allowed
  * @dead: whether -EIO is allowed
+ * @spread: whether all processors are to have threads of both kinds
  * @done: commands that the device completed
  * @lost: commands that got no answer of the device
  * @longest_ms: the longest that one took, in milliseconds
@@ -36,6 +37,7 @@ struct busy {
 	__u32 key;
 	bool gone;
 	bool dead;
+	bool spread;
 	atomic_uint done;
 	atomic_uint lost;
 	atomic_long longest_ms;

@@ -83,20 +83,31 @@ unsigned int counter_folders(const char *prefix)
 	return count;
 }
 
-long long counter_sum(const char *prefix, const char *file)
+unsigned int counter_each(const char *prefix, const char *file,
+			  long long values[COUNTER_FOLDERS])
 {
 	DIR *dir = open_folder();
-	long long sum = 0, value;
+	unsigned int count = 0;
 	const char *name;
 	char path[128];
 
 	while ((name = next_name(dir, prefix))) {
 		snprintf(path, sizeof(path), "%.32s/%s", name, file);
-		value = counter(path);
-		if (value < 0 || sum < 0)
-			sum = -1;
-		else
-			sum += value;
+		if (count < COUNTER_FOLDERS)
+			values[count++] = counter(path);
+	}
+	return count;
+}
+
+long long counter_sum(const char *prefix, const char *file)
+{
+	long long values[COUNTER_FOLDERS], sum = 0;
+	unsigned int count = counter_each(prefix, file, values);
+
+	for (unsigned int i = 0; i < count; i++) {
+		if (values[i] < 0)
+			return -1;
+		sum += values[i];
 	}
 	return sum;
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -261,6 +262,17 @@ int hsm_reset(int fd, __u32 type)
 	if (!ret && reset.abort_sts != AZIHSM_RESET_OK)
 		return -EREMOTEIO;
 	return ret;
+}
+
+void hsm_use_processor(int processor)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		if (processor < 0 || i == processor)
+			CPU_SET(i, &set);
+	sched_setaffinity(0, sizeof(set), &set);
 }
 
 int hsm_write_file(const char *path, const char *text)

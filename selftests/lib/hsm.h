@@ -67,6 +67,12 @@ int hsm_query(int fd, struct azihsm_query *query);
 /* Fails with -EREMOTEIO if the ioctl succeeded with a status. */
 int hsm_reset(int fd, __u32 type);
 
+/*
+ * Keeps this thread, and those that it starts, on one processor, so that their
+ * commands are at the same queues; lets them go where they want if it is -1.
+ */
+void hsm_use_processor(int processor);
+
 /* Writes a string to a file: 0 or a negative errno. */
 int hsm_write_file(const char *path, const char *text);
 

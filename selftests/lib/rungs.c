@@ -2,10 +2,8 @@
 /*
  * What the tests of recovery share.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -23,14 +21,10 @@
 
 int client_open(struct client *c)
 {
-	cpu_set_t one;
 	int ret;
 
 	memset(c, 0, sizeof(*c));
-	/* So that all commands are on the same queues. */
-	CPU_ZERO(&one);
-	CPU_SET(0, &one);
-	sched_setaffinity(0, sizeof(one), &one);
+	hsm_use_processor(0);
 	if (!fault_clear())
 		return -EIO;
 	c->fd = hsm_open();
