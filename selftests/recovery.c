@@ -111,10 +111,25 @@ TEST_F_TIMEOUT(recovery, first_the_queue, 60)
 	EXPECT_EQ(0, hsm_close_session(&c->s));
 }
 
-static const char *const troubles[] = {
-	ALWAYS("\"fatal\""),
-	ALWAYS("\"crash\""),
-	ALWAYS("\"clear-enable\""),
+/* Registers that read wrong for a while, from the first look at them on. */
+#define LIE(what)	"{\"for-ms\":700,\"what\":" what "}"
+/*
+ * The attempts to reset the controller meanwhile fail, the next one helps; if it
+ * was not heard to be stopped, not before a command of the attempt has timed out.
+ */
+#define LIE_MS		15000
+
+static const struct {
+	const char *fault;
+	int within_ms;
+} troubles[] = {
+	{ ALWAYS("\"fatal\""), WATCH_MS + SLACK_MS },
+	{ ALWAYS("\"crash\""), WATCH_MS + SLACK_MS },
+	{ ALWAYS("\"clear-enable\""), WATCH_MS + SLACK_MS },
+	/* Not ready any more, although nobody told it to stop. */
+	{ LIE("{\"registers\":{\"csts\":{\"set\":0}}}"), LIE_MS },
+	/* Gone, and back. */
+	{ LIE("\"registers-gone\""), LIE_MS },
 };
 
 /* What the watchdog sees without any command. */
@@ -125,8 +140,10 @@ TEST_F_TIMEOUT(recovery, trouble_is_noticed, 60)
 
 	for (int i = 0; i < ARRAY_SIZE(troubles); i++) {
 		ASSERT_EQ(0, client_look(c));
-		ASSERT_LE(0, fault_arm(troubles[i]));
-		EXPECT_TRUE(client_waits_for_reset(c, WATCH_MS + SLACK_MS));
+		ASSERT_LE(0, fault_arm(troubles[i].fault));
+		EXPECT_TRUE(client_waits_for_reset(c, troubles[i].within_ms)) {
+			TH_LOG("%s", troubles[i].fault);
+		}
 		EXPECT_EQ(0, hsm_get_device_info(c->fd, &info));
 	}
 	EXPECT_EQ(0, hsm_close_session(&c->s));
