@@ -11,6 +11,7 @@
 #include "lib/fault.h"
 #include "lib/harness.h"
 #include "lib/rungs.h"
+#include "lib/verified.h"
 
 FIXTURE(recovery) {
 	struct client client;
@@ -164,6 +165,72 @@ TEST_F_TIMEOUT(recovery, missed_interrupt, 60)
 	EXPECT_GE(2 * WATCH_MS + SLACK_MS, took);
 	EXPECT_EQ(missed + 1, counter_sum("fp_sq", "missed_interrupts"));
 	EXPECT_FALSE(client_was_reset(c));
+	EXPECT_EQ(0, hsm_close_session(&c->s));
+}
+
+/* A command of a thread. */
+struct caller {
+	pthread_t thread;
+	struct world_view view;
+	enum verified_op op;
+	struct verified v;
+	atomic_bool ended;
+};
+
+static void *call(void *arg)
+{
+	struct caller *caller = arg;
+
+	verified_run(&caller->view, caller->op, 64, 0, &caller->v);
+	caller->ended = true;
+	return NULL;
+}
+
+/* Nobody is told of a completion of the path. */
+static const struct {
+	const char *fault;
+	enum verified_op op;
+} untold[] = {
+	{ ONE_OF("fp", "\"lost-interrupt\""), OP_GCM_ENCRYPT },
+	{ ONE_OF("cp", "\"lost-interrupt\""), OP_INFO },
+};
+
+/*
+ * A command has completed, and nobody was told of it when the controller is reset:
+ * it has succeeded all the same. The watchdog may be faster than the reset; then
+ * that is tried again.
+ */
+TEST_F_TIMEOUT(recovery, completions_are_found_by_a_reset, 60)
+{
+	struct client *c = &self->client;
+	bool waited = false;
+
+	for (int i = 0, tries = 0; i < ARRAY_SIZE(untold); i += waited) {
+		struct caller caller = {
+			.view = { .s = c->s, .keys = { .gcm = c->key } },
+			.op = untold[i].op,
+		};
+		long id = fault_arm(untold[i].fault);
+
+		ASSERT_LE(0, id);
+		ASSERT_GT(10, tries++);
+		hsm_test_key("key", caller.view.keys.gcm_bytes);
+		ASSERT_EQ(0, pthread_create(&caller.thread, NULL, call,
+					    &caller));
+		while (!caller.ended && !fault_hits(id))
+			usleep(1000);
+		waited = !caller.ended;
+		ASSERT_EQ(0, hsm_reset(c->fd, AZIHSM_RESET_CTRL));
+		ASSERT_EQ(0, pthread_join(caller.thread, NULL));
+		EXPECT_EQ(V_GOOD, caller.v.verdict) {
+			TH_LOG("%s", caller.v.why);
+		}
+		EXPECT_EQ(1, fault_hits(id));
+		ASSERT_EQ(0, hsm_establish(c->fd, &c->part));
+		ASSERT_EQ(0, hsm_reopen_session(&c->s));
+		ASSERT_EQ(0, hsm_generate_key(&c->s, HSM_KEY_GCM_UNAPPROVED,
+					      "key", HSM_KEY_CIPHER, &c->key));
+	}
 	EXPECT_EQ(0, hsm_close_session(&c->s));
 }
 
