@@ -276,7 +276,8 @@ TEST_F_TIMEOUT(recovery, concurrent_resets, 60)
 TEST_F_TIMEOUT(recovery, owners_killed_during_a_reset, 60)
 {
 	struct client *c = &self->client;
-	pid_t pids[HSM_SESSIONS];
+	struct azihsm_dev_info info;
+	pid_t pids[HSM_SESSIONS], resets;
 	int status;
 
 	ASSERT_EQ(0, hsm_close_session(&c->s));
@@ -301,16 +302,25 @@ TEST_F_TIMEOUT(recovery, owners_killed_during_a_reset, 60)
 		ASSERT_EQ(1, read(ready[0], &c, 1));
 		close(ready[0]);
 	}
-	ASSERT_LE(0, fault_arm(ONCE(MS("ignore-disable", "2000"))));
-	if (!fork()) {
-		hsm_reset(hsm_open(), AZIHSM_RESET_CTRL);
-		_exit(0);
-	}
-	usleep(500000);
+	ASSERT_LE(0, fault_arm(ONCE(MS("ignore-disable", "5000"))));
+	resets = fork();
+	ASSERT_LE(0, resets);
+	if (!resets)
+		_exit(!!hsm_reset(hsm_open(), AZIHSM_RESET_CTRL));
+	for (int ms = 0; ms < 5000 && !hsm_dev_info(c->fd, &info); ms += 10)
+		usleep(10000);
+	EXPECT_EQ(-EAGAIN, hsm_dev_info(c->fd, &info));
 	for (int i = 0; i < HSM_SESSIONS; i++)
 		ASSERT_EQ(0, kill(pids[i], SIGKILL));
-	while (wait(&status) > 0)
-		;
+	for (int i = 0; i < HSM_SESSIONS; i++) {
+		ASSERT_EQ(pids[i], waitpid(pids[i], &status, 0));
+		EXPECT_TRUE(WIFSIGNALED(status));
+	}
+	/* The reset outlived them all, and came to its end. */
+	EXPECT_EQ(-EAGAIN, hsm_dev_info(c->fd, &info));
+	ASSERT_EQ(resets, waitpid(resets, &status, 0));
+	EXPECT_TRUE(WIFEXITED(status));
+	EXPECT_EQ(0, WEXITSTATUS(status));
 	/* That none of the eight is left is looked at in the end. */
 	ASSERT_EQ(0, hsm_establish(c->fd, &c->part));
 }
