@@ -18,6 +18,7 @@
 
 FIXTURE(recovery_slow) {
 	struct client client;
+	long long subsystem_resets;
 };
 
 FIXTURE_SETUP(recovery_slow)
@@ -25,6 +26,8 @@ FIXTURE_SETUP(recovery_slow)
 	if (!emulator_present())
 		SKIP(return, "no channel to the emulator");
 	ASSERT_EQ(0, client_open(&self->client));
+	self->subsystem_resets = emulator_stat("subsystem_resets");
+	ASSERT_LE(0, self->subsystem_resets);
 }
 
 FIXTURE_TEARDOWN(recovery_slow)
@@ -62,6 +65,12 @@ TEST_F_TIMEOUT(recovery_slow, late_completions_match_nothing, 120)
 	EXPECT_EQ(0, hsm_close_session(&c->s));
 }
 
+/* Resets of the subsystem since the test began. */
+static long long subsystem_resets(const struct _test_data_recovery_slow *self)
+{
+	return emulator_stat("subsystem_resets") - self->subsystem_resets;
+}
+
 /* Resets of its queue do not help: then it is the controller's turn. */
 TEST_F_TIMEOUT(recovery_slow, then_the_controller, 90)
 {
@@ -77,6 +86,7 @@ TEST_F_TIMEOUT(recovery_slow, then_the_controller, 90)
 	EXPECT_EQ(-EAGAIN, client_encrypt(c, &cmd, &took));
 	EXPECT_EQ(AZIHSM_EXT_ABORTED, cmd.extended_status);
 	EXPECT_TRUE(client_was_reset(c));
+	EXPECT_EQ(0, subsystem_resets(self));
 	ASSERT_TRUE(fault_clear());
 	ASSERT_EQ(0, hsm_establish(c->fd, &c->part));
 	ASSERT_EQ(0, hsm_reopen_session(&c->s));
@@ -102,15 +112,16 @@ TEST_F_TIMEOUT(recovery_slow, queue_that_cannot_be_deleted, 90)
 
 /*
  * The controller does not stop when it is told to, and is cut off from memory
- * until it does.
+ * until it does: when the subsystem is reset.
  */
 TEST_F_TIMEOUT(recovery_slow, controller_that_stops_late, 90)
 {
 	struct client *c = &self->client;
 
-	ASSERT_LE(0, fault_arm(ONCE(MS("ignore-disable", "11000"))));
+	ASSERT_LE(0, fault_arm(ONCE("{\"ignore-disable\":{}}")));
 	EXPECT_EQ(0, hsm_reset(c->fd, AZIHSM_RESET_CTRL));
 	EXPECT_TRUE(client_was_reset(c));
+	EXPECT_EQ(1, subsystem_resets(self));
 	EXPECT_EQ(0, hsm_close_session(&c->s));
 }
 

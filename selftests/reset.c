@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <sys/ioctl.h>
 
+#include "lib/fault.h"
 #include "lib/harness.h"
 #include "lib/roundtrip.h"
 
@@ -141,6 +142,23 @@ TEST_F(reset, again_and_again)
 	}
 	ASSERT_EQ(0, hsm_establish(self->fd, &self->part));
 	ASSERT_EQ(0, hsm_reopen_session(&self->s));
+	EXPECT_EQ(0, hsm_close_session(&self->s));
+}
+
+/* The device sees what was asked for. */
+TEST_F(reset, of_what_was_asked_for)
+{
+	long long before;
+
+	if (!emulator_present())
+		SKIP(return, "no channel to the emulator");
+	before = emulator_stat("subsystem_resets");
+	ASSERT_LE(0, before);
+	for (int i = 1; i <= 3; i++) {
+		ASSERT_EQ(0, hsm_reset(self->fd, variant->type));
+		EXPECT_EQ(variant->type == AZIHSM_RESET_NSSR ? i : 0,
+			  emulator_stat("subsystem_resets") - before);
+	}
 	EXPECT_EQ(0, hsm_close_session(&self->s));
 }
 

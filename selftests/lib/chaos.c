@@ -79,5 +79,5 @@ long long chaos_deceptions(void)
 
 long long chaos_violations(void)
 {
-	return emulator_number("{\"cmd\":\"stats\"}", "violations");
+	return emulator_stat("violations");
 }

@@ -29,6 +29,11 @@ long long emulator_number(const char *request, const char *member)
 	return found ? n : -1;
 }
 
+long long emulator_stat(const char *name)
+{
+	return emulator_number("{\"cmd\":\"stats\"}", name);
+}
+
 long fault_arm(const char *fault)
 {
 	char request[REQUEST_MAX];

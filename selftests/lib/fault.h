@@ -20,5 +20,7 @@ bool fault_clear(void);
 
 /* Numbers from the emulator's answer to a request, -1 if it has none. */
 long long emulator_number(const char *request, const char *member);
+/* One of the device's counters, likewise. */
+long long emulator_stat(const char *name);
 
 #endif /* AZIHSM_FAULT_H */
