@@ -15,6 +15,10 @@
 /* A storm of faults, and how many lines in the log it may cost. */
 #define STORM_MS	20000
 #define LINES_PER_S	15
+/* How long callers go on that have been told that the controller is dead. */
+#define DEAD_MS		2000
+/* What the log says then. */
+#define UNUSABLE	"controller is unusable"
 
 FIXTURE(recovery_slow) {
 	struct client client;
@@ -149,6 +153,12 @@ TEST_F_TIMEOUT(recovery_slow, controller_that_never_stops, 180)
 {
 	struct client *c = &self->client;
 	struct reset_call reset = { .fd = c->fd };
+	struct busy busy = {
+		.s = &c->s,
+		.key = c->key.bulk_id,
+		.dead = true,
+	};
+	int log = log_open(), dead_log;
 	char path[128];
 	struct hsm_device_info info;
 	struct azihsm_aes cmd;
@@ -181,6 +191,18 @@ TEST_F_TIMEOUT(recovery_slow, controller_that_never_stops, 180)
 	EXPECT_EQ(-EIO, reset_status(c->fd, &status));
 	EXPECT_EQ(AZIHSM_RESET_BAD_STATE, status);
 	EXPECT_EQ(0, close(hsm_open()));
+
+	/* It is said once, whoever goes on asking. */
+	dead_log = log_open();
+	ASSERT_TRUE(busy_start(&busy));
+	usleep(DEAD_MS * 1000);
+	EXPECT_NO_COMPLAINT(busy_stop(&busy));
+	EXPECT_LT(BUSY_THREADS, busy.lost);
+	EXPECT_EQ(0, busy.done);
+	EXPECT_EQ(1, log_count(log, UNUSABLE));
+	EXPECT_EQ(0, log_count(dead_log, "azihsm"));
+	close(log);
+	close(dead_log);
 
 	ASSERT_TRUE(fault_clear());
 	EXPECT_EQ(0, hsm_bus_master(hsm_pci_address()));
@@ -223,7 +245,7 @@ static int disable_until_dead(struct client *c, long long end)
 static void disabled_again_and_again(struct __test_metadata *_metadata,
 				     struct client *c, struct busy *busy)
 {
-	int log = log_open();
+	int log = log_open(), dead_log = log_open();
 	char path[128];
 	struct hsm_device_info info;
 	long long start = busy_now_ms();
@@ -236,14 +258,16 @@ static void disabled_again_and_again(struct __test_metadata *_metadata,
 	EXPECT_LE(10 * WATCH_MS + 8100, busy_now_ms() - start + 2 * WATCH_MS);
 	EXPECT_EQ(10, log_count(log, "the device disabled the function\n"));
 	lseek(log, 0, SEEK_END);
+	ASSERT_TRUE(fault_clear());
+	usleep(DEAD_MS * 1000);
 	if (busy)
 		EXPECT_NO_COMPLAINT(busy_stop(busy));
-	ASSERT_TRUE(fault_clear());
-	usleep(3 * WATCH_MS * 1000);
 	/* It is said once, and stays so. */
+	EXPECT_EQ(1, log_count(dead_log, UNUSABLE));
 	EXPECT_EQ(0, log_count(log, "azihsm"));
 	EXPECT_EQ(-EIO, hsm_get_device_info(c->fd, &info));
 	close(log);
+	close(dead_log);
 	ASSERT_EQ(0, hsm_write_file(path, "1"));
 	EXPECT_EQ(0, hsm_get_device_info(c->fd, &info));
 	EXPECT_EQ(0, hsm_close_session(&c->s));
