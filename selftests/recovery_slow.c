@@ -130,6 +130,22 @@ TEST_F_TIMEOUT(recovery_slow, controller_that_stops_late, 90)
 	EXPECT_EQ(0, hsm_close_session(&c->s));
 }
 
+/* Time that the processors have had nothing to do, in milliseconds. */
+static long long idle_ms(void)
+{
+	FILE *f = fopen("/proc/stat", "r");
+	long long idle, iowait;
+	int found = 0;
+
+	if (f) {
+		found = fscanf(f, "cpu %*u %*u %*u %lld %lld", &idle, &iowait);
+		fclose(f);
+	}
+	if (found != 2)
+		return -1;
+	return (idle + iowait) * 1000 / sysconf(_SC_CLK_TCK);
+}
+
 /* A reset that a thread asks for. */
 struct reset_call {
 	pthread_t thread;
@@ -162,7 +178,7 @@ TEST_F_TIMEOUT(recovery_slow, controller_that_never_stops, 180)
 	char path[128];
 	struct hsm_device_info info;
 	struct azihsm_aes cmd;
-	long long took = busy_now_ms();
+	long long took = busy_now_ms(), idle;
 	__u32 status;
 
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset",
@@ -170,6 +186,8 @@ TEST_F_TIMEOUT(recovery_slow, controller_that_never_stops, 180)
 	if (access(path, W_OK))
 		SKIP(return, "the function cannot be reset");
 	ASSERT_LE(0, fault_arm(NEVER("ignore-disable")));
+	idle = idle_ms();
+	ASSERT_LE(0, idle);
 	ASSERT_EQ(0, pthread_create(&reset.thread, NULL, call_reset, &reset));
 	/* The second attempt is not hoped to be any better than the first. */
 	usleep(READY_MS * 1500);
@@ -180,6 +198,11 @@ TEST_F_TIMEOUT(recovery_slow, controller_that_never_stops, 180)
 	EXPECT_EQ(-EIO, reset.ret);
 	EXPECT_EQ(AZIHSM_RESET_FAILED, reset.status);
 	took = busy_now_ms() - took;
+	/* Whoever waits for the controller sleeps. */
+	idle = idle_ms() - idle;
+	TH_LOG("%lld ms, of which processors slept %lld ms", took, idle);
+	EXPECT_GE(took / BUSY_SHARE,
+		  took * sysconf(_SC_NPROCESSORS_ONLN) - idle);
 	/* Three attempts, with their pauses. */
 	EXPECT_LE(3 * READY_MS, took);
 	EXPECT_GE(3 * READY_MS + 1100 + 2 * SLACK_MS, took);

@@ -48,8 +48,13 @@ struct busy {
 	pthread_t threads[BUSY_THREADS];
 };
 
+/* Of each processor: who waits uses no more than one part in so many. */
+#define BUSY_SHARE	4
+
 /* Milliseconds of a clock that never goes back. */
 long long busy_now_ms(void);
+/* Time of a processor that this process has used, in milliseconds. */
+long long busy_cpu_ms(void);
 
 /* Starts @b, of which the caller has set the first members and nothing else. */
 bool busy_start(struct busy *b);
