@@ -9,6 +9,8 @@
 #include <stdatomic.h>
 #include <sys/wait.h>
 
+#include "lib/busy.h"
+#include "lib/counters.h"
 #include "lib/harness.h"
 #include "lib/emulator.h"
 #include "lib/fault.h"
@@ -20,6 +22,12 @@
 /* Threads that share a number of commands. */
 #define WORKERS		8
 #define STACK		(128 * 1024)
+/*
+ * How long callers may take until all that can be are at the device, and how long
+ * they are watched then, before the first of them runs out of time. In milliseconds.
+ */
+#define SUBMITTED_MS	3000
+#define WATCHED_MS	2000
 /* Lines of the driver in the log, for one recovery. */
 #define LINES_MAX	40
 /* What the machine may add to the driver's bounds, in milliseconds. */
@@ -149,9 +157,25 @@ static int open_log(void)
 	return fd;
 }
 
+/*
+ * Time of a processor, in milliseconds, that this process uses in WATCHED_MS, once
+ * its commands have all slots of a path.
+ */
+static long long used_by_callers(const char *path, unsigned int slots)
+{
+	long long end = now_ms() + SUBMITTED_MS, used;
+
+	while (counter_sum(path, "num_cmds_pending_in_hw") < slots &&
+	       now_ms() < end)
+		usleep(50000);
+	used = busy_cpu_ms();
+	usleep(WATCHED_MS * 1000);
+	return busy_cpu_ms() - used;
+}
+
 /* More callers than slots, and no command of their class is answered. */
 static const char *nobody_waits_for_ever(struct world *w, const char *fault,
-					 enum verified_op op,
+					 enum verified_op op, const char *path,
 					 unsigned int slots, long long bound_ms)
 {
 	static struct caller callers[THREADS_MAX];
@@ -160,7 +184,7 @@ static const char *nobody_waits_for_ever(struct world *w, const char *fault,
 	unsigned int count, lines;
 	struct world_view view;
 	int log = open_log();
-	long long slowest = 0;
+	long long slowest = 0, used;
 	long id;
 
 	world_look(w, 0, &view);
@@ -168,6 +192,7 @@ static const char *nobody_waits_for_ever(struct world *w, const char *fault,
 	if (id < 0)
 		return "the fault cannot be armed";
 	count = start(callers, slots + BEYOND, &view, op);
+	used = used_by_callers(path, slots);
 	for (long long end = now_ms() + bound_ms; running && now_ms() < end;)
 		usleep(50000);
 	/* Who is left would wait for ever; let him go. */
@@ -189,6 +214,11 @@ static const char *nobody_waits_for_ever(struct world *w, const char *fault,
 		       count, slots, verdicts[V_AGAIN], slowest, lines);
 	if (why[0])
 		return why;
+	if (used > WATCHED_MS / BUSY_SHARE) {
+		snprintf(why, sizeof(why), "who waits uses a processor %lld ms of %d ms",
+			 used, WATCHED_MS);
+		return why;
+	}
 	if (verdicts[V_AGAIN] + verdicts[V_GOOD] != count ||
 	    !verdicts[V_AGAIN]) {
 		snprintf(why, sizeof(why), "%u refused, %u gone, %u odd, %u wrong",
@@ -206,7 +236,7 @@ static const char *nobody_waits_for_ever(struct world *w, const char *fault,
 TEST_F_TIMEOUT(many, fast_path_stops, 240)
 {
 	const char *why = nobody_waits_for_ever(&self->world, FP_IGNORED,
-						OP_XTS_ENCRYPT,
+						OP_XTS_ENCRYPT, "fp_sq",
 						self->fast_slots,
 						self->bound_ms);
 
@@ -216,7 +246,7 @@ TEST_F_TIMEOUT(many, fast_path_stops, 240)
 TEST_F_TIMEOUT(many, control_path_stops, 240)
 {
 	const char *why = nobody_waits_for_ever(&self->world, CP_IGNORED, OP_CBC,
-						self->control_slots,
+						"cp_sq", self->control_slots,
 						self->bound_ms);
 
 	EXPECT_NO_COMPLAINT(why);
