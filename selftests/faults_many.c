@@ -19,8 +19,13 @@
 /* Threads beyond the number of slots. */
 #define BEYOND		16
 #define THREADS_MAX	1024
-/* Threads that share a number of commands. */
-#define WORKERS		8
+/*
+ * Threads that share a number of commands: so many of one processor that all of
+ * them are at its queue, which is this one.
+ */
+#define WORKERS		4
+#define COMMANDS	10000
+#define QUEUE		"fp_sq256"
 #define STACK		(128 * 1024)
 /*
  * How long callers may take until all that can be are at the device, and how long
@@ -315,11 +320,15 @@ TEST_F_TIMEOUT(many, stale_completions_and_ten_thousand_commands, 240)
 {
 	struct caller callers[WORKERS];
 	struct world_view view;
+	long long stale, submitted;
 	unsigned int lost = 0;
 	long id;
 
 	world_look(&self->world, 0, &view);
-	id = fault_arm("{\"class\":\"fp\",\"count\":8,\"what\":{\"stale\":{\"ms\":1000}}}");
+	hsm_use_processor(0);
+	stale = counter(QUEUE "/stale_completions");
+	ASSERT_LE(0, stale);
+	id = fault_arm("{\"class\":\"fp\",\"count\":4,\"what\":{\"stale\":{\"ms\":1000}}}");
 	ASSERT_LE(0, id);
 	ASSERT_EQ(WORKERS, start(callers, WORKERS, &view, OP_XTS_ENCRYPT));
 	for (int i = 0; i < WORKERS; i++) {
@@ -331,16 +340,19 @@ TEST_F_TIMEOUT(many, stale_completions_and_ten_thousand_commands, 240)
 	}
 	EXPECT_LT(0, lost);
 	EXPECT_EQ(WORKERS, fault_hits(id));
-	EXPECT_NO_COMPLAINT(works_again(&self->world));
-	world_look(&self->world, 0, &view);
+	submitted = counter(QUEUE "/total_ios_submitted_to_hw");
 	ASSERT_EQ(WORKERS, start_many(callers, WORKERS, &view, OP_XTS_DECRYPT,
-				      10000 / WORKERS));
+				      COMMANDS / WORKERS));
 	for (int i = 0; i < WORKERS; i++) {
 		ASSERT_EQ(0, pthread_join(callers[i].thread, NULL));
 		EXPECT_EQ(V_GOOD, callers[i].v.verdict) {
 			TH_LOG("%s", callers[i].v.why);
 		}
 	}
+	EXPECT_EQ(COMMANDS,
+		  counter(QUEUE "/total_ios_submitted_to_hw") - submitted);
+	EXPECT_EQ(lost, counter(QUEUE "/stale_completions") - stale);
+	EXPECT_NO_COMPLAINT(works_again(&self->world));
 }
 
 int main(int argc, char **argv)
