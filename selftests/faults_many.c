@@ -289,10 +289,11 @@ TEST_F_TIMEOUT(many, killed_while_nothing_is_answered, 120)
 /* The session of a file that is closed while the device is reset is flushed. */
 TEST_F_TIMEOUT(many, close_during_recovery, 120)
 {
+	struct azihsm_dev_info info;
 	struct caller caller;
 	struct hsm_session s;
 	struct world_view view;
-	int fd = hsm_open();
+	int fd = hsm_open(), ret = 0;
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, hsm_open_session(fd, &s));
@@ -301,14 +302,14 @@ TEST_F_TIMEOUT(many, close_during_recovery, 120)
 	ASSERT_LE(0, fault_arm("{\"count\":1,\"what\":{\"ignore-enable\":{\"ms\":3000}}}"));
 	ASSERT_LE(0, fault_arm("{\"class\":\"fp\",\"what\":\"crash\"}"));
 	ASSERT_EQ(1, start(&caller, 1, &view, OP_XTS_ENCRYPT));
-	for (int ms = 0; ms < 20000; ms += 10) {
-		struct azihsm_dev_info info;
-
-		if (hsm_dev_info(fd, &info) == -EAGAIN)
-			break;
+	for (int ms = 0; ms < 20000 && !ret; ms += 10) {
 		usleep(10000);
+		ret = hsm_dev_info(fd, &info);
 	}
+	EXPECT_EQ(-EAGAIN, ret);
 	close(fd);
+	/* It was under way, and still is. */
+	EXPECT_EQ(-EAGAIN, hsm_dev_info(view.s.fd, &info));
 	ASSERT_EQ(0, pthread_join(caller.thread, NULL));
 	ASSERT_TRUE(fault_clear());
 	EXPECT_NO_COMPLAINT(works_again(&self->world));
