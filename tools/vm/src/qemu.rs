@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 use clap::ValueEnum;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{setsockopt, sockopt};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -61,6 +62,10 @@ pub struct Counter<'a> {
     pub socket: &'a Path,
 }
 
+/// Bytes that may be on their way from a serial port to the runner, with all that the host keeps
+/// for them.
+const ROOM: usize = 8 << 20;
+
 /// Where kernel modules are, on x86-64.
 const MODULES: &str = "from=ffffffffc0000000,to=ffffffffff000000";
 
@@ -85,8 +90,8 @@ pub struct Machine<'a> {
 impl Machine<'_> {
     /// The command that starts the machine, and the other ends of its serial ports.
     pub fn command(&self) -> Result<(Command, Ports)> {
-        let (kernel, kernel_far) = UnixStream::pair()?;
-        let (job, job_far) = UnixStream::pair()?;
+        let (kernel, kernel_far) = port()?;
+        let (job, job_far) = port()?;
 
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args([
@@ -163,6 +168,20 @@ impl Machine<'_> {
     }
 }
 
+/// Both ends of a serial port, the runner's and QEMU's.
+///
+/// The kernel drops what its console does not take for some milliseconds, and each character that is
+/// on its way takes up to a thousand bytes: by default there is room for some hundred, and on a busy
+/// machine the runner is not always fast enough.
+fn port() -> Result<(UnixStream, UnixStream)> {
+    let (near, far) = UnixStream::pair()?;
+    if setsockopt(&far, sockopt::SndBufForce, &ROOM).is_err() {
+        // That takes a right over the machine; without it there is as much as others get.
+        setsockopt(&far, sockopt::SndBuf, &ROOM)?;
+    }
+    Ok((near, far))
+}
+
 impl Device<'_> {
     fn attach(&self, qemu: &mut Command) {
         for (index, socket) in self.functions.iter().enumerate() {
@@ -202,6 +221,8 @@ fn pass(command: &mut Command, fds: Vec<OwnedFd>) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn arguments(functions: &[PathBuf], iommu: Option<Iommu>) -> Vec<String> {
@@ -226,6 +247,21 @@ mod tests {
             .get_args()
             .map(|arg| arg.to_string_lossy().into_owned())
             .collect()
+    }
+
+    /// Characters that a port takes while nobody reads.
+    fn room(far: &UnixStream) -> usize {
+        far.set_nonblocking(true).unwrap();
+        let mut far = far;
+        (0..100_000).take_while(|_| far.write(b"x").is_ok()).count()
+    }
+
+    #[test]
+    fn a_port_takes_more_than_others() {
+        let (_near, far) = UnixStream::pair().unwrap();
+        let usual = room(&far);
+        let (_near, far) = port().unwrap();
+        assert!(room(&far) > usual + usual / 2, "{usual}");
     }
 
     /// The device arguments that are JSON.
