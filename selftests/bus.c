@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "lib/aer.h"
 #include "lib/busy.h"
 #include "lib/emulator.h"
 #include "lib/harness.h"
@@ -26,8 +27,8 @@
 /* Longest that it takes when the device is gone, besides what it always takes. */
 #define GONE_MS		3000
 
-/* Of the function under test: its folder in sysfs, that of its root port. */
-static char function[PATH_MAX], port[PATH_MAX];
+/* Folder of the function under test in sysfs. */
+static char function[PATH_MAX];
 /* How long it takes to let go of a device that works, in milliseconds. */
 static long long usual_ms;
 
@@ -170,58 +171,11 @@ TEST_F_TIMEOUT(bus, function_reset_and_reset_ioctl, 120)
 	EXPECT_NO_COMPLAINT(revive_session(&self->s, &self->part));
 }
 
-/* struct aer_error_inj of drivers/pci/pcie/aer_inject.c. */
-struct injected {
-	__u8 bus;
-	__u8 dev;
-	__u8 fn;
-	__u32 uncor_status;
-	__u32 cor_status;
-	__u32 header_log[4];
-	__u32 domain;
-};
-
-#define AER_BAD_TLP		0x00000040	/* correctable */
-#define AER_COMPLETION_TIMEOUT	0x00004000	/* non-fatal */
-#define AER_MALFORMED_TLP	0x00040000	/* fatal */
-
-/* Loads the kernel's injector; false if there is none. */
-static bool have_injector(void)
-{
-	if (!access("/dev/aer_inject", W_OK))
-		return true;
-	if (!access("/lib/aer_inject.ko.xz", R_OK) &&
-	    !system("xzcat /lib/aer_inject.ko.xz >/tmp/aer_inject.ko") &&
-	    !system("insmod /tmp/aer_inject.ko"))
-		return !access("/dev/aer_inject", W_OK);
-	return !system("modprobe aer_inject 2>/dev/null") &&
-	       !access("/dev/aer_inject", W_OK);
-}
-
-/* Injects an error at the root port: it concerns the function below. */
+/* Injects an error on the link of the function. */
 static int inject(__u32 correctable, __u32 uncorrectable)
 {
-	struct injected e = {
-		.cor_status = correctable,
-		.uncor_status = uncorrectable,
-	};
-	unsigned int domain, bus, dev, fn;
-	int fd, ret = 0;
-
-	if (sscanf(strrchr(port, '/') + 1, "%x:%x:%x.%x", &domain, &bus, &dev,
-		   &fn) != 4)
-		return -EINVAL;
-	e.domain = domain;
-	e.bus = bus;
-	e.dev = dev;
-	e.fn = fn;
-	fd = open("/dev/aer_inject", O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, &e, sizeof(e)) != sizeof(e))
-		ret = -errno;
-	close(fd);
-	return ret;
+	return aer_inject(strrchr(function, '/') + 1, correctable,
+			  uncorrectable);
 }
 
 /* Waits until the controller was brought up anew. */
@@ -237,7 +191,7 @@ static bool wait_for_reset(int fd, const __u8 before[32])
 
 TEST_F_TIMEOUT(bus, correctable_error, 60)
 {
-	if (!have_injector())
+	if (!aer_present())
 		SKIP(return, "no aer_inject");
 	ASSERT_TRUE(busy_start(&self->busy));
 	ASSERT_EQ(0, inject(AER_BAD_TLP, 0));
@@ -250,7 +204,7 @@ TEST_F_TIMEOUT(bus, correctable_error, 60)
 /* The device works on, so nothing is lost. */
 TEST_F_TIMEOUT(bus, error_that_is_not_fatal, 60)
 {
-	if (!have_injector())
+	if (!aer_present())
 		SKIP(return, "no aer_inject");
 	ASSERT_TRUE(busy_start(&self->busy));
 	ASSERT_EQ(0, inject(0, AER_COMPLETION_TIMEOUT));
@@ -266,7 +220,7 @@ TEST_F_TIMEOUT(bus, fatal_error, 90)
 {
 	struct hsm_session s;
 
-	if (!have_injector())
+	if (!aer_present())
 		SKIP(return, "no aer_inject");
 	ASSERT_TRUE(busy_start(&self->busy));
 	for (int i = 0; i < 2; i++) {
@@ -316,7 +270,7 @@ TEST_F_TIMEOUT(bus, error_of_a_controller_in_trouble, 60)
 {
 	struct hsm_device_info info;
 
-	if (!have_injector())
+	if (!aer_present())
 		SKIP(return, "no aer_inject");
 	if (!emulator_present())
 		SKIP(return, "no channel to the emulator");
@@ -338,7 +292,7 @@ TEST_F_TIMEOUT(bus, fatal_error_that_stays, 180)
 	struct hsm_device_info info;
 	long long start;
 
-	if (!have_injector())
+	if (!aer_present())
 		SKIP(return, "no aer_inject");
 	if (!emulator_present())
 		SKIP(return, "no channel to the emulator");
@@ -397,7 +351,7 @@ static bool power_cycle(int fd)
 {
 	struct azihsm_dev_info info = { .argsz = sizeof(info) };
 
-	return have_injector() && !hsm_dev_info(fd, &info) &&
+	return aer_present() && !hsm_dev_info(fd, &info) &&
 	       !inject(0, AER_MALFORMED_TLP) &&
 	       wait_for_reset(fd, info.device_entropy);
 }
@@ -411,7 +365,7 @@ TEST_F_TIMEOUT(bus, removed_when_it_is_gone, 120)
 	struct hsm_device_info info;
 	long long took;
 
-	if (!emulator_present() || !have_injector())
+	if (!emulator_present() || !aer_present())
 		SKIP(return, "no channel to the emulator, or no aer_inject");
 	self->busy.gone = true;
 	self->busy.dead = true;
@@ -444,7 +398,7 @@ TEST_F_TIMEOUT(bus, unbound_when_it_is_silent, 120)
 	char address[64];
 	long long took;
 
-	if (!emulator_present() || !have_injector())
+	if (!emulator_present() || !aer_present())
 		SKIP(return, "no channel to the emulator, or no aer_inject");
 	snprintf(address, sizeof(address), "%s", strrchr(function, '/') + 1);
 	self->busy.gone = true;
@@ -499,8 +453,6 @@ int main(int argc, char **argv)
 		ksft_print_header();
 		ksft_exit_skip("%s: cannot be written to\n", path);
 	}
-	memcpy(port, function, sizeof(port));
-	*strrchr(port, '/') = 0;
 	usual_ms = hsm_usual_unbind(strrchr(function, '/') + 1);
 	return test_harness_run(argc, argv);
 }
