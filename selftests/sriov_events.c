@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "lib/fault.h"
+#include "lib/gone.h"
 #include "lib/harness.h"
 #include "lib/vf.h"
 
@@ -158,46 +159,62 @@ TEST_F_TIMEOUT(sriov_events, pf_controller_reset, 120)
 	close(fd);
 }
 
+/* Waits until virtual functions have so many resources each. */
+static const char *resources_are_back(int mgmt, const int resources[VFS])
+{
+	static char why[64];
+
+	/* The driver may find out a little later that they were lost. */
+	for (unsigned int i = 0; i < VFS; i++) {
+		int ret = mgmt_get_resources(mgmt, i, NULL);
+
+		for (int ms = 0; ret != resources[i] && ms < PF_PATIENCE_MS;
+		     ms += 50) {
+			usleep(50000);
+			ret = mgmt_get_resources(mgmt, i, NULL);
+		}
+		if (ret != resources[i]) {
+			snprintf(why, sizeof(why), "resources of %u: %d", i,
+				 ret);
+			return why;
+		}
+	}
+	return NULL;
+}
+
+/* The virtual function is back, under its old node, and without its session. */
+static const char *starts_over(struct vf *vf, unsigned int index)
+{
+	const char *why;
+
+	if (vf_use(index) || vf_wait_usable())
+		return "not usable";
+	why = session_gone(&vf->s);
+	vf->fd = -1;
+	if (!why && vf_restart(vf, index))
+		why = "nothing can be made anew";
+	return why ? why : vf_encrypt(vf, 4096);
+}
+
 /*
- * The physical function is reset through PCI, which takes everything from
- * everybody. The driver gives the virtual functions back what they had.
+ * SES-16: the physical function is reset through PCI, which takes everything
+ * from everybody. The driver gives the virtual functions back what they had.
  */
 TEST_F_TIMEOUT(sriov_events, pf_function_reset, 120)
 {
+	static const int resources[VFS] = { 3, 2 };
 	char path[128];
-	int ret = 0;
 
 	for (unsigned int i = 0; i < VFS; i++)
-		ASSERT_EQ(0, vf_start(&self->vf[i], i, 3 - i));
+		ASSERT_EQ(0, vf_start(&self->vf[i], i, resources[i]));
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset",
 		 pf_address());
 	ASSERT_EQ(0, hsm_write_file(path, "1"));
-	/* The driver may find out a little later. */
-	for (int ms = 0; ms < PF_PATIENCE_MS; ms += 50) {
-		ret = mgmt_get_resources(self->mgmt, 0, NULL);
-		if (ret == 3 && mgmt_get_resources(self->mgmt, 1, NULL) == 2)
-			break;
-		usleep(50000);
-	}
-	EXPECT_EQ(3, ret);
-	EXPECT_EQ(2, mgmt_get_resources(self->mgmt, 1, NULL));
+	EXPECT_NO_COMPLAINT(resources_are_back(self->mgmt, resources));
 
 	/* The virtual functions are back, under their old nodes. */
-	for (unsigned int i = 0; i < VFS; i++) {
-		struct vf *vf = &self->vf[i], other;
-
-		ASSERT_EQ(0, vf_use(i));
-		ASSERT_EQ(0, vf_wait_usable());
-		ASSERT_EQ(0, vf_open(&other, i));
-		ASSERT_EQ(0, vf_prepare(&other));
-		EXPECT_NO_COMPLAINT(vf_encrypt(&other, 4096));
-		/* Sessions are gone, so that their numbers are another's. */
-		EXPECT_EQ(vf->s.id, other.s.id);
-		EXPECT_EQ(-EINVAL, hsm_close_session(&vf->s));
-		vf_close(vf);
-		EXPECT_NO_COMPLAINT(vf_encrypt(&other, 4096));
-		vf_close(&other);
-	}
+	for (unsigned int i = 0; i < VFS; i++)
+		EXPECT_NO_COMPLAINT(starts_over(&self->vf[i], i));
 	/* And those that are made anew have what they had, too. */
 	ASSERT_EQ(0, pf_set_vfs(0));
 	ASSERT_EQ(0, pf_set_vfs(VFS));
