@@ -13,7 +13,6 @@
 #include "lib/vectors.h"
 
 #define IN_CTXT		0x0123456789abcdefULL
-#define WAIT_MS		10000
 
 /* Faults; of the class of a command, the next one. */
 #define LOSE_NEXT(class) \
@@ -65,35 +64,11 @@ FIXTURE_SETUP(dead)
 					   &self->key2));
 }
 
-/* Binds the driver anew if the controller is dead. */
-static bool revive(const char *address)
-{
-	struct azihsm_dev_info info;
-	int fd = hsm_open(), ret = fd;
-
-	if (fd >= 0) {
-		ret = hsm_dev_info(fd, &info);
-		close(fd);
-	}
-	if (!ret)
-		return true;
-	hsm_write_file(HSM_DRIVER "/unbind", address);
-	if (hsm_write_file(HSM_DRIVER "/bind", address))
-		return false;
-	for (int ms = 0; ms < WAIT_MS; ms += 10) {
-		hsm_rescan();
-		if (hsm_name() && !access(hsm_path(), R_OK | W_OK))
-			return true;
-		usleep(10000);
-	}
-	return false;
-}
-
 FIXTURE_TEARDOWN(dead)
 {
 	EXPECT_TRUE(tell(NO_FAULTS, "cleared"));
 	close(self->fd);
-	EXPECT_TRUE(revive(self->address));
+	EXPECT_NO_COMPLAINT(hsm_revive(self->address));
 	/* SES-15: what the dead controller kept is flushed before an open. */
 	self->fd = hsm_open();
 	EXPECT_EQ(0, hsm_provision(self->fd, &self->part));

@@ -56,31 +56,6 @@ static long long now_ms(void)
 	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
 }
 
-/* Binds the driver anew if it does not serve the device any more. */
-static const char *revive(const char *address)
-{
-	long long end = now_ms() + 30000;
-	struct azihsm_dev_info info;
-	int fd, ret = -ENODEV;
-
-	while (now_ms() < end) {
-		hsm_rescan();
-		fd = hsm_name() ? hsm_open() : -ENODEV;
-		if (fd >= 0) {
-			ret = hsm_dev_info(fd, &info);
-			close(fd);
-		}
-		if (!ret)
-			return NULL;
-		if (ret != -EAGAIN) {
-			hsm_write_file(HSM_DRIVER "/unbind", address);
-			hsm_write_file(HSM_DRIVER "/bind", address);
-		}
-		usleep(50000);
-	}
-	return "the device does not come back";
-}
-
 /* Provisions the device, after the driver has come to an end of its own resets. */
 static int provision(int fd, struct hsm_partition *part)
 {
@@ -101,7 +76,7 @@ FIXTURE_TEARDOWN(uring_stopped)
 	EXPECT_TRUE(fault_clear());
 	io_uring_queue_exit(&self->flight.ring);
 	close(self->fd);
-	EXPECT_NO_COMPLAINT(revive(self->address));
+	EXPECT_NO_COMPLAINT(hsm_revive(self->address));
 	fd = hsm_open();
 	EXPECT_LE(0, fd);
 	EXPECT_EQ(0, provision(fd, &self->part));

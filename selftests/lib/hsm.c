@@ -116,6 +116,30 @@ long long hsm_usual_unbind(const char *address)
 	return took;
 }
 
+const char *hsm_revive(const char *address)
+{
+	long long end = busy_now_ms() + 30000;
+	struct azihsm_dev_info info;
+	int fd, ret = -ENODEV;
+
+	while (busy_now_ms() < end) {
+		hsm_rescan();
+		fd = hsm_name() ? hsm_open() : -ENODEV;
+		if (fd >= 0) {
+			ret = hsm_dev_info(fd, &info);
+			close(fd);
+		}
+		if (!ret)
+			return NULL;
+		if (ret != -EAGAIN) {
+			hsm_write_file(HSM_DRIVER "/unbind", address);
+			hsm_write_file(HSM_DRIVER "/bind", address);
+		}
+		usleep(50000);
+	}
+	return "the device does not come back";
+}
+
 const char *hsm_path(void)
 {
 	hsm_name();

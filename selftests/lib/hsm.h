@@ -46,6 +46,11 @@ bool hsm_wait_for_node(bool there);
  * many milliseconds the former took: seconds, in a kernel that checks itself.
  */
 long long hsm_usual_unbind(const char *address);
+/*
+ * Waits up to 30 s until the device is served, and binds the driver anew if it
+ * has given it up or is not bound. NULL, or what is wrong.
+ */
+const char *hsm_revive(const char *address);
 
 /* Opens the node: a file descriptor or a negative errno. */
 int hsm_open(void);
