@@ -6,9 +6,11 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "lib/aer.h"
 #include "lib/fault.h"
 #include "lib/gone.h"
 #include "lib/harness.h"
+#include "lib/rungs.h"
 #include "lib/vf.h"
 
 #define VFS	2
@@ -220,6 +222,139 @@ TEST_F_TIMEOUT(sriov_events, pf_function_reset, 120)
 	ASSERT_EQ(0, pf_set_vfs(VFS));
 	EXPECT_EQ(3, mgmt_get_resources(self->mgmt, 0, NULL));
 	EXPECT_EQ(2, mgmt_get_resources(self->mgmt, 1, NULL));
+}
+
+/* Has the function at this PCI address given up. */
+static const char *give_up(const char *address)
+{
+	const char *why;
+	int fd;
+
+	if (pf_use_node(address))
+		return "no node";
+	fd = hsm_open();
+	why = controller_give_up(fd);
+	close(fd);
+	return why;
+}
+
+/* Waits until the function at this PCI address works. */
+static const char *comes_back(const char *address)
+{
+	static char why[64];
+	struct azihsm_dev_info info;
+	int fd, ret = pf_use_node(address);
+
+	if (ret)
+		return "no node";
+	fd = hsm_open();
+	for (int ms = 0; ms < PF_PATIENCE_MS; ms += 20) {
+		ret = hsm_dev_info(fd, &info);
+		if (!ret)
+			break;
+		usleep(20000);
+	}
+	close(fd);
+	if (!ret)
+		return NULL;
+	snprintf(why, sizeof(why), "%s does not come back: %d", address, ret);
+	return why;
+}
+
+/* What the kernel says about the link, and when it is done with an error. */
+#define LINK_RESET	"link has been reset"
+#define RECOVERED	"device recovery"
+
+/*
+ * The first virtual function crashes, and the link has an error that is not
+ * fatal: so it is reset. False if the watchdog was faster, or nothing happens.
+ */
+static bool crash_resets_the_link(void)
+{
+	int reset = log_open(), recovered = log_open();
+	bool was_reset = false;
+
+	if (fault_arm("{\"function\":1,\"what\":\"crash\"}") < 0 ||
+	    aer_inject(pf_address(), 0, AER_COMPLETION_TIMEOUT))
+		goto out;
+	for (int ms = 0; ms < PF_PATIENCE_MS; ms += 20) {
+		if (log_count(recovered, RECOVERED)) {
+			was_reset = log_count(reset, LINK_RESET);
+			break;
+		}
+		usleep(20000);
+	}
+out:
+	close(reset);
+	close(recovered);
+	return fault_clear() && was_reset;
+}
+
+FIXTURE(link_reset) {
+	int mgmt;
+	struct vf vf[VFS];
+};
+
+/* Which function was given up before, if any. */
+FIXTURE_VARIANT(link_reset) {
+	bool pf;
+	bool vf;
+};
+
+FIXTURE_VARIANT_ADD(link_reset, all_live) {
+};
+
+FIXTURE_VARIANT_ADD(link_reset, pf_given_up) {
+	.pf = true,
+};
+
+FIXTURE_VARIANT_ADD(link_reset, vf_given_up) {
+	.vf = true,
+};
+
+FIXTURE_SETUP(link_reset)
+{
+	self->mgmt = vf_topology_begin(self->vf, VFS);
+	ASSERT_LE(0, self->mgmt);
+}
+
+/* Functions that are given up until they are bound anew are not left behind. */
+FIXTURE_TEARDOWN(link_reset)
+{
+	vf_topology_end(self->mgmt, self->vf, VFS);
+	hsm_write_file(HSM_DRIVER "/unbind", pf_address());
+	EXPECT_EQ(0, hsm_write_file(HSM_DRIVER "/bind", pf_address()));
+}
+
+/*
+ * SES-16: one function asks for a reset of the link, and all are told that it was
+ * reset. Those that asked for nothing, and those that were given up, come back,
+ * too.
+ */
+TEST_F_TIMEOUT(link_reset, of_all_functions, 180)
+{
+	static const int resources[VFS] = { 3, 2 };
+	bool reset = false;
+
+	if (!emulator_present() || !aer_present())
+		SKIP(return, "no channel to the emulator, or no aer_inject");
+	for (unsigned int i = 0; i < VFS; i++)
+		ASSERT_EQ(0, vf_start(&self->vf[i], i, resources[i]));
+	if (variant->pf)
+		ASSERT_NO_COMPLAINT(give_up(pf_address()));
+	if (variant->vf)
+		ASSERT_NO_COMPLAINT(give_up(self->vf[VFS - 1].address));
+	for (int i = 0; i < 5 && !reset; i++)
+		reset = crash_resets_the_link();
+	ASSERT_TRUE(reset);
+
+	EXPECT_NO_COMPLAINT(comes_back(pf_address()));
+	EXPECT_NO_COMPLAINT(resources_are_back(self->mgmt, resources));
+	for (unsigned int i = 0; i < VFS; i++) {
+		EXPECT_NO_COMPLAINT(comes_back(self->vf[i].address));
+		EXPECT_NO_COMPLAINT(starts_over(&self->vf[i], i));
+	}
+	EXPECT_AT_REST();
 }
 
 TEST_F_TIMEOUT(sriov_events, pf_unbound, 120)

@@ -116,6 +116,30 @@ int reset_status(int fd, __u32 *status)
 	return ret ? -errno : 0;
 }
 
+/* Identify fails: the controller is ready, and cannot be used. */
+#define NOT_IDENTIFIED							\
+	"{\"function\":%u,\"class\":\"admin\",\"opcode\":6,"	\
+	"\"what\":{\"refuse\":{\"status\":6}}}"
+
+const char *controller_give_up(int fd)
+{
+	struct azihsm_dev_info info;
+	char fault[128];
+	int ret = hsm_dev_info(fd, &info);
+
+	if (ret)
+		return "the controller does not work";
+	snprintf(fault, sizeof(fault), NOT_IDENTIFIED, info.ctrl_id);
+	if (fault_arm(fault) < 0)
+		return "no channel to the emulator";
+	ret = hsm_reset(fd, AZIHSM_RESET_CTRL);
+	if (!fault_clear())
+		return "no channel to the emulator";
+	if (!ret || hsm_dev_info(fd, &info) != -EIO)
+		return "the controller is not given up";
+	return NULL;
+}
+
 int log_open(void)
 {
 	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);

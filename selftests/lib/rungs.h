@@ -67,6 +67,12 @@ int client_encrypt(const struct client *c, struct azihsm_aes *cmd,
 /* The reset ioctl, with the status that it gave: 0, or a negative errno. */
 int reset_status(int fd, __u32 *status);
 
+/*
+ * Has the controller of an open file given up, by a device that does not say who
+ * it is: NULL, or what went wrong.
+ */
+const char *controller_give_up(int fd);
+
 /* Opens the kernel's log at its end; how many lines of it contain a text. */
 int log_open(void);
 unsigned int log_count(int log, const char *text);
