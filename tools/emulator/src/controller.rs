@@ -384,9 +384,10 @@ impl Machine {
 
     fn not_ready(&self, function: &Arc<Function>) {
         thread::sleep(self.core.config.disable_delay);
+        let fatal = hooks::is_fatal_when_disabled(function);
         let mut registers = function.registers.lock();
         registers.ready = false;
-        registers.fatal = false;
+        registers.fatal = fatal;
         tracing::info!(function = function.id().0, "controller not ready");
     }
 

@@ -183,6 +183,7 @@ fn mutation(
         Site::Disable => What::IgnoreDisable {
             ms: Some(rng.random_range(1..3000)),
         },
+        Site::Disabled => What::FatalDisabled,
     })
 }
 

@@ -36,7 +36,8 @@ impl What {
             | What::RepeatInterrupt { .. }
             | What::LostDoorbell
             | What::IgnoreEnable { .. }
-            | What::IgnoreDisable { .. } => false,
+            | What::IgnoreDisable { .. }
+            | What::FatalDisabled => false,
         }
     }
 }

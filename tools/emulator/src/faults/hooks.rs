@@ -416,6 +416,13 @@ pub(crate) fn is_deaf(function: &Function, site: Site) -> bool {
     !hits.is_empty()
 }
 
+/// Returns whether a function reports a fatal error as soon as it is not ready.
+pub(crate) fn is_fatal_when_disabled(function: &Function) -> bool {
+    let moment = Moment::function(function.id().0);
+    let hits = function.core.faults.hits(Site::Disabled, &moment);
+    hits.contains(&What::FatalDisabled)
+}
+
 fn in_background(function: &Function, work: impl FnOnce(&Function) + Send + 'static) {
     let Some(function) = function.core.function(function.id()) else {
         return;

@@ -181,6 +181,10 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ms: Option<u64>,
     },
+
+    // Events: what the state machine has done.
+    /// CSTS.CFS is 1 when CSTS.RDY becomes 0, until the function is enabled.
+    FatalDisabled,
 }
 
 fn once() -> u32 {
@@ -214,6 +218,8 @@ pub enum Site {
     Enable,
     /// The state machine is asked to disable or reset.
     Disable,
+    /// The state machine has disabled or reset.
+    Disabled,
 }
 
 impl What {
@@ -239,6 +245,7 @@ impl What {
             What::LostDoorbell => Site::Doorbell,
             What::IgnoreEnable { .. } => Site::Enable,
             What::IgnoreDisable { .. } => Site::Disable,
+            What::FatalDisabled => Site::Disabled,
         }
     }
 
@@ -334,7 +341,11 @@ impl Fault {
         }
         let of_queue = self.class.is_some() || self.queue.is_some();
         let site = self.what.site();
-        if of_queue && matches!(site, Site::Register | Site::Enable | Site::Disable) {
+        let of_function = matches!(
+            site,
+            Site::Register | Site::Enable | Site::Disable | Site::Disabled
+        );
+        if of_queue && of_function {
             bail!("this has no queue: leave out \"class\" and \"queue\"");
         }
         let of_command =

@@ -132,6 +132,28 @@ fn fatal_goes_on_and_crash_does_not() {
 }
 
 #[test]
+fn fatal_until_it_is_enabled() {
+    let (mut host, _) = Host::ready();
+    let id = arm(&host, json!({ "count": 2, "what": "fatal-disabled" }));
+    host.set_reg(CC, 0);
+    eventually("not ready", || host.reg(CSTS) & 1 == 0);
+    assert_eq!(host.reg(CSTS), 2);
+    // It is not disabled once more.
+    host.set_reg(CC, 0);
+    thread::sleep(QUIET);
+    assert_eq!((host.reg(CSTS), hits(&host, id)), (2, 1));
+    host.enable();
+    assert_eq!(host.reg(CSTS), 1);
+    host.set_reg(NSSR, NSSR_SIGNATURE);
+    eventually("not ready", || host.reg(CSTS) & 1 == 0);
+    assert_eq!(host.reg(CSTS), 2);
+    host.set_reg(CC, 0);
+    host.enable();
+    assert_eq!(host.reg(CSTS), 1);
+    assert_eq!(host.admin(0x0a, 0, &[7]).0, 0);
+}
+
+#[test]
 fn enable_cleared_from_inside() {
     let (mut host, _) = Host::ready();
     let mut cp = host.pair(1, 4);
