@@ -29,6 +29,8 @@ FIXTURE_TEARDOWN(recovery)
 	if (!emulator_present())
 		return;
 	client_close(&self->client);
+	/* Whatever went wrong, leave the device to the next test. */
+	EXPECT_NO_COMPLAINT(hsm_revive(hsm_pci_address()));
 	EXPECT_NO_COMPLAINT(device_at_rest());
 }
 
@@ -323,6 +325,26 @@ TEST_F_TIMEOUT(recovery, owners_killed_during_a_reset, 60)
 	EXPECT_EQ(0, WEXITSTATUS(status));
 	/* That none of the eight is left is looked at in the end. */
 	ASSERT_EQ(0, hsm_establish(c->fd, &c->part));
+}
+
+/*
+ * The firmware restarts while the controller is stopped. That it reports a fatal
+ * error then is over when it is started.
+ */
+TEST_F_TIMEOUT(recovery, fatal_error_of_a_stopped_controller, 60)
+{
+	static const __u32 kinds[] = { AZIHSM_RESET_NSSR, AZIHSM_RESET_CTRL };
+	struct client *c = &self->client;
+
+	for (int i = 0; i < ARRAY_SIZE(kinds); i++) {
+		ASSERT_LE(0, fault_arm(ONCE("\"fatal-disabled\"")));
+		EXPECT_EQ(0, hsm_reset(c->fd, kinds[i]));
+	}
+	ASSERT_EQ(0, client_look(c));
+	ASSERT_LE(0, fault_arm(ONCE("\"fatal-disabled\"")));
+	ASSERT_LE(0, fault_arm(ALWAYS("\"crash\"")));
+	EXPECT_TRUE(client_waits_for_reset(c, WATCH_MS + SLACK_MS));
+	EXPECT_EQ(0, hsm_close_session(&c->s));
 }
 
 int main(int argc, char **argv)
