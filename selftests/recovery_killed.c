@@ -19,6 +19,10 @@
 #define OBSTACLE_MS	2500
 #define KILL_MS		500
 
+/* Of the next command in a session. */
+#define IN_SESSION(what)						\
+	"{\"class\":\"cp\",\"session-kind\":3,\"count\":1,\"what\":" what "}"
+
 FIXTURE(killed) {
 	struct client client;
 	char address[64];
@@ -229,6 +233,36 @@ TEST_F_TIMEOUT(killed, unbind_that_does_not_flush, 60)
 	ASSERT_EQ(0, client_open(&self->client));
 	ASSERT_LE(0, fault_arm(OPCODE("cp", "1", MS("delay", OBSTACLE))));
 	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_unbind);
+}
+
+static void *make_key(void *arg)
+{
+	struct client *c = arg;
+	struct hsm_key key;
+
+	hsm_generate_key(&c->s, HSM_KEY_GCM, "", HSM_KEY_CIPHER, &key);
+	return NULL;
+}
+
+/* The session is in use, so that it cannot be flushed yet. */
+TEST_F_TIMEOUT(killed, unbind_that_waits_for_a_command, 60)
+{
+	/* What has to be done in any case. */
+	long long undo_ms = hsm_usual_unbind(self->address);
+	struct client *c = &self->client;
+	pthread_t user;
+
+	close(c->fd);
+	ASSERT_EQ(0, client_open(c));
+	ASSERT_LE(0, fault_arm(IN_SESSION(MS("delay", "5000"))));
+	ASSERT_EQ(0, pthread_create(&user, NULL, make_key, c));
+	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_unbind);
+	pthread_join(user, NULL);
+	/* What was not flushed is before the next session. */
+	client_close(c);
+	ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/bind", self->address));
+	ASSERT_TRUE(hsm_wait_for_node(true));
+	EXPECT_EQ(0, client_open(c));
 }
 
 TEST_F_TIMEOUT(killed, unbind_that_does_not_stop, 60)
