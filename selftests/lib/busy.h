@@ -48,8 +48,12 @@ struct busy {
 	pthread_t threads[BUSY_THREADS];
 };
 
-/* Of each processor: who waits uses no more than one part in so many. */
-#define BUSY_SHARE	4
+/*
+ * Of each processor: who waits uses no more than one part in so many. Who spins
+ * uses all of it; who sleeps 10 ms between two looks uses what these cost, which
+ * was a quarter on a loaded machine.
+ */
+#define BUSY_SHARE	2
 
 /* Milliseconds of a clock that never goes back. */
 long long busy_now_ms(void);
