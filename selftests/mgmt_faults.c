@@ -2,14 +2,13 @@
 /*
  * The management node of a device that refuses, or does not answer.
  */
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include "lib/emulator.h"
 #include "lib/harness.h"
+#include "lib/killing.h"
 #include "lib/pf.h"
 
 /* Admin opcodes. */
@@ -154,26 +153,21 @@ TEST_F_TIMEOUT(mgmt_faults, recovering, 60)
 	EXPECT_EQ(1, ret);
 }
 
+static void in_set_resources(const void *arg)
+{
+	const int *fd = arg;
+
+	mgmt_set_resources(*fd, 0, 3, NULL);
+}
+
 /* MGMT-10 */
 TEST_F_TIMEOUT(mgmt_faults, killed, 60)
 {
-	double start;
-	int status, fd;
-	pid_t pid;
+	int fd;
 
 	ASSERT_TRUE(inject(SET_RESOURCES, "\"ignore\""));
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid)
-		_exit(!!mgmt_set_resources(self->fd, 0, 3, NULL));
 	/* It is in the middle of it. */
-	usleep(500000);
-	ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
-	start = now();
-	ASSERT_EQ(0, kill(pid, SIGKILL));
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	EXPECT_GT(1, now() - start);
-	EXPECT_TRUE(WIFSIGNALED(status));
+	EXPECT_KILLED(KILLED_MS, in_set_resources, &self->fd);
 
 	/* The command is still at the device, until the controller is reset. */
 	ASSERT_EQ(0, pf_use_node(pf_address()));

@@ -3,21 +3,16 @@
  * Every wait for the device ends when the waiting process is killed: that of a
  * command, of the reset ioctl, of a close, and those of who writes to sysfs.
  */
-#include <signal.h>
 #include <sys/wait.h>
 
 #include "lib/fault.h"
 #include "lib/harness.h"
+#include "lib/killing.h"
 #include "lib/rungs.h"
 
-/* A killed task is gone by then, in milliseconds. */
-#define KILLED_MS	100
-/* Processes that are killed to see what that takes. */
-#define IDLE_KILLS	5
-/* How long the device is in the way, and when the task is killed. */
+/* How long the device is in the way: longer than until the process is killed. */
 #define OBSTACLE	"2500"
 #define OBSTACLE_MS	2500
-#define KILL_MS		500
 
 /* Of the next command in a session. */
 #define IN_SESSION(what)						\
@@ -47,20 +42,20 @@ FIXTURE_TEARDOWN(killed)
 }
 
 /* What a child process does that is to be killed. */
-static void in_command(const char *address)
+static void in_command(const void *address)
 {
 	struct hsm_device_info info;
 
 	hsm_get_device_info(hsm_open(), &info);
 }
 
-static void in_reset(const char *address)
+static void in_reset(const void *address)
 {
 	hsm_reset(hsm_open(), AZIHSM_RESET_CTRL);
 }
 
 /* Its flush takes long, and so does that of who is killed. */
-static void in_close(const char *address)
+static void in_close(const void *address)
 {
 	struct hsm_session s;
 
@@ -68,11 +63,12 @@ static void in_close(const char *address)
 		pause();
 }
 
-static void in_function_reset(const char *address)
+static void in_function_reset(const void *address)
 {
 	char path[128];
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset", address);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset",
+		 (const char *)address);
 	hsm_write_file(path, "1");
 }
 
@@ -91,67 +87,20 @@ static long long usual_function_reset(struct client *c, const char *address)
 	return took;
 }
 
-static void in_unbind(const char *address)
+static void in_unbind(const void *address)
 {
 	hsm_write_file(HSM_DRIVER "/unbind", address);
 }
 
-static void in_bind(const char *address)
+static void in_bind(const void *address)
 {
 	hsm_write_file(HSM_DRIVER "/bind", address);
 }
 
-static void in_nothing(const char *address)
-{
-	pause();
-}
-
-/* Runs one of them in a process; returns how long it lived after SIGKILL. */
-static long long kill_in(void (*what)(const char *address),
-			 const char *address)
-{
-	long long start;
-	int status = 0;
-	pid_t pid = fork();
-
-	if (!pid) {
-		what(address);
-		_exit(1);
-	}
-	usleep(KILL_MS * 1000);
-	if (pid < 0 || waitpid(pid, &status, WNOHANG))
-		return -1;
-	start = busy_now_ms();
-	kill(pid, SIGKILL);
-	if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status))
-		return -1;
-	return busy_now_ms() - start;
-}
-
-/*
- * It was killed while it waited, and was gone at once: within @limit beyond what
- * this machine now takes for a process that waits for nothing.
- */
-#define EXPECT_KILLED(limit, what) do {					\
-	long long limit_ = (limit);					\
-	long long took_ = kill_in(what, self->address);			\
-	long long idle_ = 0;						\
-									\
-	for (int i_ = 0; took_ > limit_ && i_ < IDLE_KILLS; i_++) {	\
-		long long one_ = kill_in(in_nothing, self->address);	\
-									\
-		idle_ = one_ > idle_ ? one_ : idle_;			\
-	}								\
-	EXPECT_LE(0, took_);						\
-	EXPECT_GE(limit_ + 3 * idle_, took_) {				\
-		TH_LOG("%lld ms for one that does nothing", idle_);	\
-	}								\
-} while (0)
-
 TEST_F_TIMEOUT(killed, command, 60)
 {
 	ASSERT_LE(0, fault_arm(ONE_OF("cp", MS("delay", OBSTACLE))));
-	EXPECT_KILLED(KILLED_MS, in_command);
+	EXPECT_KILLED(KILLED_MS, in_command, self->address);
 	usleep(OBSTACLE_MS * 1000);
 	EXPECT_EQ(0, hsm_close_session(&self->client.s));
 }
@@ -161,7 +110,7 @@ TEST_F_TIMEOUT(killed, reset, 60)
 	struct client *c = &self->client;
 
 	ASSERT_LE(0, fault_arm(ONCE(MS("ignore-disable", OBSTACLE))));
-	EXPECT_KILLED(KILLED_MS, in_reset);
+	EXPECT_KILLED(KILLED_MS, in_reset, self->address);
 	/* It goes on without who wanted it. */
 	EXPECT_TRUE(client_waits_for_reset(c, OBSTACLE_MS + SLACK_MS));
 	EXPECT_EQ(0, hsm_close_session(&c->s));
@@ -170,7 +119,7 @@ TEST_F_TIMEOUT(killed, reset, 60)
 TEST_F_TIMEOUT(killed, close, 60)
 {
 	ASSERT_LE(0, fault_arm(OPCODE("cp", "1", MS("delay", OBSTACLE))));
-	EXPECT_KILLED(KILLED_MS, in_close);
+	EXPECT_KILLED(KILLED_MS, in_close, self->address);
 	usleep(OBSTACLE_MS * 1000);
 	EXPECT_EQ(0, hsm_close_session(&self->client.s));
 }
@@ -182,7 +131,8 @@ TEST_F_TIMEOUT(killed, function_reset_that_does_not_stop, 60)
 	long long usual_ms = usual_function_reset(c, self->address);
 
 	ASSERT_LE(0, fault_arm(NEVER("ignore-disable")));
-	EXPECT_KILLED(KILLED_MS + 3 * usual_ms, in_function_reset);
+	EXPECT_KILLED(KILLED_MS + 3 * usual_ms, in_function_reset,
+		      self->address);
 	/* The function was reset all the same, and works. */
 	EXPECT_TRUE(client_waits_for_reset(c, READY_MS + SLACK_MS));
 	EXPECT_EQ(0, hsm_close_session(&c->s));
@@ -195,7 +145,8 @@ TEST_F_TIMEOUT(killed, function_reset_that_does_not_start, 60)
 	long long usual_ms = usual_function_reset(c, self->address);
 
 	ASSERT_LE(0, fault_arm(ONCE(MS("ignore-enable", OBSTACLE))));
-	EXPECT_KILLED(KILLED_MS + 3 * usual_ms, in_function_reset);
+	EXPECT_KILLED(KILLED_MS + 3 * usual_ms, in_function_reset,
+		      self->address);
 	EXPECT_TRUE(client_waits_for_reset(c, OBSTACLE_MS + SLACK_MS));
 	EXPECT_EQ(0, hsm_close_session(&c->s));
 }
@@ -232,7 +183,7 @@ TEST_F_TIMEOUT(killed, unbind_that_does_not_flush, 60)
 	close(self->client.fd);
 	ASSERT_EQ(0, client_open(&self->client));
 	ASSERT_LE(0, fault_arm(OPCODE("cp", "1", MS("delay", OBSTACLE))));
-	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_unbind);
+	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_unbind, self->address);
 }
 
 static void *make_key(void *arg)
@@ -272,7 +223,7 @@ TEST_F_TIMEOUT(killed, unbind_that_does_not_stop, 60)
 
 	close(self->client.fd);
 	ASSERT_LE(0, fault_arm(NEVER("ignore-disable")));
-	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_unbind);
+	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_unbind, self->address);
 }
 
 TEST_F_TIMEOUT(killed, bind_that_does_not_start, 60)
@@ -283,7 +234,7 @@ TEST_F_TIMEOUT(killed, bind_that_does_not_start, 60)
 	close(self->client.fd);
 	ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/unbind", self->address));
 	ASSERT_LE(0, fault_arm(NEVER("ignore-enable")));
-	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_bind);
+	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_bind, self->address);
 }
 
 int main(int argc, char **argv)
