@@ -5,9 +5,7 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
 
 #include "lib/busy.h"
 #include "lib/counters.h"
@@ -15,6 +13,7 @@
 #include "lib/emulator.h"
 #include "lib/fault.h"
 #include "lib/fault_case.h"
+#include "lib/killing.h"
 
 /* Threads beyond the number of slots. */
 #define BEYOND		16
@@ -37,8 +36,8 @@
 #define LINES_MAX	40
 /* What the machine may add to the driver's bounds, in milliseconds. */
 #define SLACK_MS	3000
-/* A killed process is gone within this time, in milliseconds. */
-#define KILLED_MS	1000
+/* When a process with so many threads is killed, in milliseconds. */
+#define KILL_MANY_MS	2000
 /* No command of the class is answered. */
 #define FP_IGNORED	"{\"class\":\"fp\",\"what\":\"ignore\"}"
 #define CP_IGNORED	"{\"class\":\"cp\",\"what\":\"ignore\"}"
@@ -257,31 +256,60 @@ TEST_F_TIMEOUT(many, control_path_stops, 240)
 	EXPECT_NO_COMPLAINT(why);
 }
 
-/* Callers with and without a slot: SIGKILL ends them all at once. */
-TEST_F_TIMEOUT(many, killed_while_nothing_is_answered, 120)
+/* Who is to be killed: so many callers, with and without a slot. */
+struct callers {
+	unsigned int count;
+	struct world_view view;
+};
+
+static void in_commands(const void *arg)
 {
 	static struct caller callers[THREADS_MAX];
-	struct world_view view;
-	long long start_ms;
-	int status;
-	pid_t pid;
+	const struct callers *c = arg;
+	/* The keys are everybody's, the files are not. */
+	struct world_view view = c->view;
+	int fd = hsm_open();
 
-	world_look(&self->world, 0, &view);
-	ASSERT_LE(0, fault_arm(FP_IGNORED));
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid) {
-		start(callers, self->fast_slots + BEYOND, &view,
-		      OP_XTS_ENCRYPT);
-		while (true)
-			pause();
-	}
-	sleep(2);
-	start_ms = now_ms();
-	ASSERT_EQ(0, kill(pid, SIGKILL));
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	EXPECT_GE(KILLED_MS, now_ms() - start_ms);
-	EXPECT_TRUE(WIFSIGNALED(status));
+	if (hsm_open_session(fd, &view.s))
+		return;
+	start(callers, c->count, &view, OP_XTS_ENCRYPT);
+	while (true)
+		pause();
+}
+
+static void *do_nothing(void *arg)
+{
+	while (true)
+		pause();
+}
+
+/* As many threads, and none of them waits for the device. */
+static void in_threads(const void *arg)
+{
+	const struct callers *c = arg;
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK);
+	for (unsigned int i = 0; i < c->count; i++)
+		if (pthread_create(&thread, &attr, do_nothing, NULL))
+			break;
+	do_nothing(NULL);
+}
+
+/* SIGKILL ends them all at once. */
+TEST_F_TIMEOUT(many, killed_while_nothing_is_answered, 120)
+{
+	struct callers callers = { .count = self->fast_slots + BEYOND };
+	long id = fault_arm(FP_IGNORED);
+
+	ASSERT_LE(0, id);
+	world_look(&self->world, 0, &callers.view);
+	EXPECT_KILLED_UNLIKE(in_threads, KILL_MANY_MS, KILLED_MS, in_commands,
+			     &callers);
+	/* Each slot was taken, so the others waited for one. */
+	EXPECT_EQ(self->fast_slots, fault_hits(id));
 	ASSERT_TRUE(fault_clear());
 	EXPECT_NO_COMPLAINT(works_again(&self->world));
 }
