@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Every wait for the device ends when the waiting process is killed: that of a
- * command, of the reset ioctl, of a close, and those of who writes to sysfs.
+ * command, of a ring, of the reset ioctl, of a close, and those of who writes to
+ * sysfs. (Who writes to the power switch of the slot waits for a thread of the
+ * kernel, which lets go of the device and which nobody kills.)
  */
 #include <sys/wait.h>
 
 #include "lib/fault.h"
+#include "lib/flight.h"
 #include "lib/harness.h"
 #include "lib/killing.h"
 #include "lib/rungs.h"
@@ -13,6 +16,10 @@
 /* How long the device is in the way: longer than until the process is killed. */
 #define OBSTACLE	"2500"
 #define OBSTACLE_MS	2500
+/* Has functions found that were removed. */
+#define RESCAN		"/sys/bus/pci/rescan"
+/* When a process with commands of a ring is killed: all are submitted by then. */
+#define KILL_RING_MS	2000
 
 /* Of the next command in a session. */
 #define IN_SESSION(what)						\
@@ -36,6 +43,7 @@ FIXTURE_TEARDOWN(killed)
 	if (!emulator_present())
 		return;
 	client_close(&self->client);
+	hsm_write_file(RESCAN, "1");
 	hsm_write_file(HSM_DRIVER "/bind", self->address);
 	EXPECT_TRUE(hsm_wait_for_node(true));
 	EXPECT_NO_COMPLAINT(device_at_rest());
@@ -52,6 +60,16 @@ static void in_command(const void *address)
 static void in_reset(const void *address)
 {
 	hsm_reset(hsm_open(), AZIHSM_RESET_CTRL);
+}
+
+/* Commands of a ring, of which some are at the device, and others wait for a slot. */
+static void in_ring(const void *address)
+{
+	struct flight flight;
+	int fd = hsm_open();
+
+	if (!flight_prepare(&flight, fd, 0) && !flight_start(&flight, fd))
+		pause();
 }
 
 /* Its flush takes long, and so does that of who is killed. */
@@ -97,12 +115,52 @@ static void in_bind(const void *address)
 	hsm_write_file(HSM_DRIVER "/bind", address);
 }
 
+static void in_remove(const void *address)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/remove",
+		 (const char *)address);
+	hsm_write_file(path, "1");
+}
+
+/* Removes the function with nothing in the way: how long that takes. */
+static long long usual_remove(const char *address)
+{
+	long long took = busy_now_ms();
+
+	in_remove(address);
+	took = busy_now_ms() - took;
+	hsm_write_file(RESCAN, "1");
+	hsm_wait_for_node(true);
+	return took;
+}
+
 TEST_F_TIMEOUT(killed, command, 60)
 {
 	ASSERT_LE(0, fault_arm(ONE_OF("cp", MS("delay", OBSTACLE))));
 	EXPECT_KILLED(KILLED_MS, in_command, self->address);
 	usleep(OBSTACLE_MS * 1000);
 	EXPECT_EQ(0, hsm_close_session(&self->client.s));
+}
+
+TEST_F_TIMEOUT(killed, ring, 60)
+{
+	struct client *c = &self->client;
+	struct azihsm_query query;
+	long id;
+
+	ASSERT_EQ(0, hsm_query(c->fd, &query));
+	id = fault_arm(ALL_OF("fp", IGNORE));
+	ASSERT_LE(0, id);
+	EXPECT_KILLED_UNLIKE(wait_for_nothing, KILL_RING_MS, KILLED_MS, in_ring,
+			     NULL);
+	/* Each slot was taken. */
+	EXPECT_EQ(query.fp_queues * (query.fp_ring_entries - 1), fault_hits(id));
+	ASSERT_TRUE(fault_clear());
+	/* What is still at the device ends with this. */
+	EXPECT_EQ(0, hsm_reset(c->fd, AZIHSM_RESET_CTRL));
+	EXPECT_EQ(0, hsm_close_session(&c->s));
 }
 
 TEST_F_TIMEOUT(killed, reset, 60)
@@ -235,6 +293,27 @@ TEST_F_TIMEOUT(killed, bind_that_does_not_start, 60)
 	ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/unbind", self->address));
 	ASSERT_LE(0, fault_arm(NEVER("ignore-enable")));
 	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_bind, self->address);
+}
+
+TEST_F_TIMEOUT(killed, remove_that_does_not_flush, 60)
+{
+	/* What has to be done in any case. */
+	long long undo_ms = usual_remove(self->address);
+
+	close(self->client.fd);
+	ASSERT_EQ(0, client_open(&self->client));
+	ASSERT_LE(0, fault_arm(OPCODE("cp", "1", MS("delay", OBSTACLE))));
+	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_remove, self->address);
+}
+
+TEST_F_TIMEOUT(killed, remove_that_does_not_stop, 60)
+{
+	/* What has to be done in any case. */
+	long long undo_ms = usual_remove(self->address);
+
+	close(self->client.fd);
+	ASSERT_LE(0, fault_arm(NEVER("ignore-disable")));
+	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_remove, self->address);
 }
 
 int main(int argc, char **argv)
