@@ -357,10 +357,12 @@ static bool power_cycle(int fd)
 TEST_F_TIMEOUT(bus, removed_when_it_is_gone, 120)
 {
 	struct hsm_device_info info;
+	char name[64];
 	long long took;
 
 	if (!emulator_present() || !aer_present())
 		SKIP(return, "no channel to the emulator, or no aer_inject");
+	snprintf(name, sizeof(name), "%s", hsm_name());
 	self->busy.gone = true;
 	self->busy.dead = true;
 	ASSERT_TRUE(ask(ARM(FORGET("cp") "," FORGET("fp")), "armed"));
@@ -378,6 +380,8 @@ TEST_F_TIMEOUT(bus, removed_when_it_is_gone, 120)
 	ASSERT_TRUE(ask(CLEAR, "cleared"));
 	ASSERT_EQ(0, hsm_write_file("/sys/bus/pci/rescan", "1"));
 	ASSERT_TRUE(hsm_wait_for_node(true));
+	/* A file of the one before is open, and the number is free all the same. */
+	EXPECT_STREQ(name, hsm_name());
 	close(self->fd);
 	self->fd = hsm_open();
 	ASSERT_LE(0, self->fd);
