@@ -16,6 +16,7 @@
 #include "lib/aer.h"
 #include "lib/busy.h"
 #include "lib/emulator.h"
+#include "lib/flight.h"
 #include "lib/gone.h"
 #include "lib/harness.h"
 #include "lib/roundtrip.h"
@@ -390,6 +391,51 @@ TEST_F_TIMEOUT(bus, removed_when_it_is_gone, 120)
 	EXPECT_TRUE(power_cycle(self->fd));
 }
 
+/*
+ * Removed when it completes nothing, with commands of a ring at it, others that
+ * wait for their turn, and callers blocked: all of them fail.
+ */
+TEST_F_TIMEOUT(bus, removed_when_it_is_silent, 120)
+{
+	struct hsm_device_info info;
+	struct flight flight;
+	int fd = hsm_open();
+	char name[64];
+	long long took;
+
+	if (!emulator_present() || !have_injector())
+		SKIP(return, "no channel to the emulator, or no aer_inject");
+	snprintf(name, sizeof(name), "%s", hsm_name());
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, flight_prepare(&flight, fd, 0));
+	self->busy.gone = true;
+	self->busy.only_gone = true;
+	ASSERT_TRUE(ask(ARM(FORGET("cp") "," FORGET("fp")), "armed"));
+	ASSERT_EQ(0, flight_start(&flight, fd));
+	ASSERT_TRUE(busy_start(&self->busy));
+	usleep(300000);
+	took = busy_now_ms();
+	ASSERT_EQ(0, write_to(function, "remove", "1"));
+	took = busy_now_ms() - took;
+	EXPECT_GT(TIMEOUT_MS + GONE_MS + BUSY_TIMES * usual_ms, took);
+	EXPECT_NO_COMPLAINT(busy_stop(&self->busy));
+	EXPECT_GT(TIMEOUT_MS + GONE_MS, self->busy.longest_ms);
+	EXPECT_NO_COMPLAINT(flight_lost(&flight));
+	io_uring_queue_exit(&flight.ring);
+	EXPECT_EQ(-ENODEV, hsm_get_device_info(fd, &info));
+	close(fd);
+
+	ASSERT_TRUE(ask(CLEAR, "cleared"));
+	ASSERT_EQ(0, hsm_write_file("/sys/bus/pci/rescan", "1"));
+	ASSERT_TRUE(hsm_wait_for_node(true));
+	EXPECT_STREQ(name, hsm_name());
+	close(self->fd);
+	self->fd = hsm_open();
+	ASSERT_LE(0, self->fd);
+	EXPECT_EQ(0, hsm_provision(self->fd, &self->part));
+	EXPECT_NO_COMPLAINT(flight_sessions_free());
+}
+
 /* Unbound from a device that completes nothing: the session cannot be flushed. */
 TEST_F_TIMEOUT(bus, unbound_when_it_is_silent, 120)
 {
@@ -400,6 +446,7 @@ TEST_F_TIMEOUT(bus, unbound_when_it_is_silent, 120)
 		SKIP(return, "no channel to the emulator, or no aer_inject");
 	snprintf(address, sizeof(address), "%s", strrchr(function, '/') + 1);
 	self->busy.gone = true;
+	self->busy.only_gone = true;
 	ASSERT_TRUE(ask(ARM(FORGET("cp") "," FORGET("fp")), "armed"));
 	ASSERT_TRUE(ask(ARM(FORGET("admin")), "armed"));
 	ASSERT_TRUE(busy_start(&self->busy));

@@ -8,15 +8,26 @@
 #include <sys/syscall.h>
 
 #include "lib/busy.h"
+#include "lib/fault.h"
+#include "lib/flight.h"
 #include "lib/harness.h"
+#include "lib/rungs.h"
 
 #define WAIT_MS		60000
 /* Longest that a command may take here: no rung of recovery is needed. */
 #define COMMAND_MS	10000
+/*
+ * Longest that it takes when the device is silent, besides the time-out for the
+ * flush of sessions and what it always takes.
+ */
+#define GONE_MS		3000
 /* When no further round begins: a kernel with checkers takes its time. */
 #define ROUNDS_MS	30000
 #define MODULE		"/sys/module/azihsm"
 #define SLOTS		"/sys/bus/pci/slots"
+
+/* How long it takes to let go of a device that works, in milliseconds. */
+static long long usual_ms;
 
 /* Where the module is: AZIHSM_MODULE, or the guest's place. */
 static const char *module_file(void)
@@ -260,6 +271,56 @@ TEST_F_TIMEOUT(removal, slot_power, 120)
 	EXPECT_EQ(-ENODEV, hsm_get_device_info(self->fd, &info));
 }
 
+/*
+ * The power of the slot is turned off under a device that completes nothing, with
+ * commands of a ring at it, others that wait for their turn, and callers blocked:
+ * all of them fail, when the driver has waited for the flush of their sessions.
+ */
+TEST_F_TIMEOUT(removal, slot_power_of_a_silent_device, 120)
+{
+	struct hsm_device_info info;
+	struct flight flight;
+	int fd = hsm_open();
+	char path[512], name[64];
+	long long took;
+
+	if (!slot_power(self->address, path, sizeof(path)))
+		SKIP(return, "the slot has no switch");
+	if (!emulator_present())
+		SKIP(return, "no channel to the emulator");
+	snprintf(name, sizeof(name), "%s", hsm_name());
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, flight_prepare(&flight, fd, 0));
+	ASSERT_LE(0, fault_arm(ALL_OF("fp", IGNORE)));
+	ASSERT_LE(0, fault_arm(ALL_OF("cp", IGNORE)));
+	ASSERT_EQ(0, flight_start(&flight, fd));
+	self->busy.only_gone = true;
+	ASSERT_TRUE(busy_start(&self->busy));
+	usleep(300000);
+	took = busy_now_ms();
+	ASSERT_EQ(0, hsm_write_file(path, "0"));
+	took = busy_now_ms() - took;
+	EXPECT_GT(TIMEOUT_MS + GONE_MS + BUSY_TIMES * usual_ms, took);
+	EXPECT_NO_COMPLAINT(busy_stop(&self->busy));
+	EXPECT_GT(TIMEOUT_MS + GONE_MS, self->busy.longest_ms);
+	EXPECT_NO_COMPLAINT(flight_lost(&flight));
+	io_uring_queue_exit(&flight.ring);
+	EXPECT_EQ(-ENODEV, hsm_get_device_info(fd, &info));
+	close(fd);
+
+	ASSERT_TRUE(fault_clear());
+	ASSERT_EQ(0, hsm_write_file(path, "1"));
+	ASSERT_TRUE(hsm_wait_for_node(true));
+	/* A file of the one before is open, and the number is free all the same. */
+	EXPECT_STREQ(name, hsm_name());
+	close(self->fd);
+	self->fd = hsm_open();
+	ASSERT_LE(0, self->fd);
+	memset(&self->part, 0, sizeof(self->part));
+	EXPECT_EQ(0, hsm_provision(self->fd, &self->part));
+	EXPECT_NO_COMPLAINT(flight_sessions_free());
+}
+
 int main(int argc, char **argv)
 {
 	skip_without_device();
@@ -267,5 +328,6 @@ int main(int argc, char **argv)
 		ksft_print_header();
 		ksft_exit_skip("needs root\n");
 	}
+	usual_ms = hsm_usual_unbind(hsm_pci_address());
 	return test_harness_run(argc, argv);
 }

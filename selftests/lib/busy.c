@@ -55,7 +55,7 @@ static bool judge(struct busy *b, int ret, __u32 ext, const char *what)
 	b->lost++;
 	/* Not all at once again. */
 	usleep(1000);
-	if ((ret == -EAGAIN && lost) ||
+	if ((ret == -EAGAIN && lost && !b->only_gone) ||
 	    (ret == -ENODEV && ext == AZIHSM_EXT_NOT_READY && b->gone) ||
 	    (ret == -EIO && ext == AZIHSM_EXT_NOT_READY && b->dead))
 		return true;

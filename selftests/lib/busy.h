@@ -28,6 +28,7 @@
  * @gone: whether -ENODEV is allowed
  * @dead: whether -EIO is allowed
  * @spread: whether all processors are to have threads of both kinds
+ * @only_gone: whether -EAGAIN is not: nothing is reset, the device goes
  * @done: commands that the device completed
  * @lost: commands that got no answer of the device
  * @longest_ms: the longest that one took, in milliseconds
@@ -38,6 +39,7 @@ struct busy {
 	bool gone;
 	bool dead;
 	bool spread;
+	bool only_gone;
 	atomic_uint done;
 	atomic_uint lost;
 	atomic_long longest_ms;

@@ -13,6 +13,8 @@
 
 #define SMALL	4096
 #define LARGE	65536
+/* How long it may take a slow machine to tell of the next end, in seconds. */
+#define TOLD_S		3
 /* When sessions have been flushed at the latest, in milliseconds. */
 #define FLUSHED_MS	10000
 
@@ -114,6 +116,19 @@ const char *flight_land(struct flight *f, const int *allowed,
 		return why;
 	}
 	return NULL;
+}
+
+const char *flight_lost(struct flight *f)
+{
+	static const int allowed[] = { -ENODEV, 0 };
+	const char *wrong = flight_land(f, allowed, TOLD_S);
+
+	if (!wrong && f->failed != FLIGHT_COMMANDS) {
+		snprintf(why, sizeof(why), "%d commands ended well",
+			 FLIGHT_COMMANDS - f->failed);
+		wrong = why;
+	}
+	return wrong;
 }
 
 const char *flight_sessions_free(void)

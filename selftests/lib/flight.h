@@ -38,6 +38,12 @@ int flight_start(struct flight *f, int fd);
 const char *flight_land(struct flight *f, const int *allowed,
 			unsigned int seconds);
 
+/*
+ * For when the function is gone: NULL if all commands have failed with -ENODEV by
+ * now, or what was wrong.
+ */
+const char *flight_lost(struct flight *f);
+
 /* NULL if all sessions of the device can be had again soon. */
 const char *flight_sessions_free(void);
 
