@@ -7,6 +7,9 @@
 
 #include "verified.h"
 
+/* Length of the text of each command: with a tail, and bounced. */
+#define FAULT_LEN	1000
+
 /* Bit of a verdict, to say which ones may be. */
 #define MAY(verdict)	(1U << (verdict))
 
@@ -25,6 +28,8 @@
  * @name: name of the case
  * @fault: the fault, a JSON object
  * @op: the command that meets it
+ * @meet: what meets it instead, for which @op is meant; NULL for that one command.
+ *        It fills in the result as verified_run() does
  * @may: verdicts that are right, MAY(..) | ..
  * @after_ms: the shortest time that the command may take, in milliseconds
  * @within_ms: the longest
@@ -35,6 +40,8 @@ struct fault_case {
 	const char *name;
 	const char *fault;
 	enum verified_op op;
+	void (*meet)(const struct world_view *v, enum verified_op op,
+		     struct verified *result);
 	unsigned int may;
 	long long after_ms;
 	long long within_ms;
