@@ -164,10 +164,14 @@ static void *call_reset(void *arg)
 	return NULL;
 }
 
-/* Never stops: given up, said so, and back when the function is reset. */
-TEST_F_TIMEOUT(recovery_slow, controller_that_never_stops, 180)
+/*
+ * A reset that does not come to its end in three attempts, each of which waits for
+ * READY_MS: given up, said so, and back when the function is reset. Unless the
+ * controller @stops it is cut off from memory until then.
+ */
+static void reset_in_vain(struct __test_metadata *_metadata, struct client *c,
+			  const char *fault, bool stops)
 {
-	struct client *c = &self->client;
 	struct reset_call reset = { .fd = c->fd };
 	struct busy busy = {
 		.s = &c->s,
@@ -185,16 +189,16 @@ TEST_F_TIMEOUT(recovery_slow, controller_that_never_stops, 180)
 		 hsm_pci_address());
 	if (access(path, W_OK))
 		SKIP(return, "the function cannot be reset");
-	ASSERT_LE(0, fault_arm(NEVER("ignore-disable")));
+	ASSERT_LE(0, fault_arm(fault));
 	idle = idle_ms();
 	ASSERT_LE(0, idle);
 	ASSERT_EQ(0, pthread_create(&reset.thread, NULL, call_reset, &reset));
 	/* The second attempt is not hoped to be any better than the first. */
 	usleep(READY_MS * 1500);
 	EXPECT_FALSE(reset.ended);
-	EXPECT_EQ(0, hsm_bus_master(hsm_pci_address()));
+	EXPECT_EQ(stops, hsm_bus_master(hsm_pci_address()));
 	ASSERT_EQ(0, pthread_join(reset.thread, NULL));
-	EXPECT_EQ(0, hsm_bus_master(hsm_pci_address()));
+	EXPECT_EQ(stops, hsm_bus_master(hsm_pci_address()));
 	EXPECT_EQ(-EIO, reset.ret);
 	EXPECT_EQ(AZIHSM_RESET_FAILED, reset.status);
 	took = busy_now_ms() - took;
@@ -228,11 +232,22 @@ TEST_F_TIMEOUT(recovery_slow, controller_that_never_stops, 180)
 	close(dead_log);
 
 	ASSERT_TRUE(fault_clear());
-	EXPECT_EQ(0, hsm_bus_master(hsm_pci_address()));
+	EXPECT_EQ(stops, hsm_bus_master(hsm_pci_address()));
 	ASSERT_EQ(0, hsm_write_file(path, "1"));
 	EXPECT_EQ(0, hsm_get_device_info(c->fd, &info));
 	EXPECT_EQ(1, hsm_bus_master(hsm_pci_address()));
 	EXPECT_EQ(0, hsm_close_session(&c->s));
+}
+
+TEST_F_TIMEOUT(recovery_slow, controller_that_never_stops, 180)
+{
+	reset_in_vain(_metadata, &self->client, NEVER("ignore-disable"),
+		      false);
+}
+
+TEST_F_TIMEOUT(recovery_slow, controller_that_never_starts, 180)
+{
+	reset_in_vain(_metadata, &self->client, NEVER("ignore-enable"), true);
 }
 
 /* Disables the function as often as it is back, until the driver gives it up. */
