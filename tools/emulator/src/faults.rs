@@ -177,6 +177,8 @@ pub struct Faults {
     pub hits: Counter,
     /// Those of the hits that may deceive a correct host.
     pub deceptions: Counter,
+    /// Those after which the device may hold a session that a correct host cannot know of.
+    pub hidden_sessions: Counter,
     /// Late writes that reached the host's memory.
     pub late_writes_landed: Counter,
     /// Late writes to memory that the host does not share any more.
@@ -192,6 +194,7 @@ impl Default for Faults {
             started: Instant::now(),
             hits: Counter::default(),
             deceptions: Counter::default(),
+            hidden_sessions: Counter::default(),
             late_writes_landed: Counter::default(),
             late_writes_refused: Counter::default(),
         }
@@ -272,6 +275,7 @@ impl Faults {
         json!({
             "faults": faults, "chaos": state.chaos.as_ref().map(Chaos::report), "hits": self.hits.get(),
             "deceptions": self.deceptions.get(),
+            "hidden_sessions": self.hidden_sessions.get(),
             "late_writes_landed": self.late_writes_landed.get(),
             "late_writes_refused": self.late_writes_refused.get(),
         })
@@ -316,6 +320,10 @@ impl Faults {
         self.hits.inc();
         if fault.what.deceives(moment.queue.map(|(class, _)| class)) {
             self.deceptions.inc();
+        }
+        let control = moment.queue.is_some_and(|(class, _)| class == Class::Cp);
+        if control && moment.command.is_some_and(|c| c.hides_session(&fault.what)) {
+            self.hidden_sessions.inc();
         }
         tracing::debug!(?moment, ?fault, "fault");
         let mut line = BTreeMap::from([

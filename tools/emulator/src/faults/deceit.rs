@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Which faults deceive: after them a correct host may report a wrong result as a right one.
+//! Which faults deceive: after them a correct host may report a wrong result as a right one. And which hide a session: after
+//! them the device may hold one that the host cannot know of.
 //!
 //! The others a host can see through: a result that is lost, late, refused, or contradicts itself is an error and nothing else.
 
+use super::Command;
 use super::field::{Change, Field, Register};
 use super::rule::What;
 use crate::queue::Class;
+
+/// Opcode that flushes a session, and the session control kind of a command that opens one.
+const FLUSH: u16 = 1;
+const OPEN: u8 = 1;
 
 impl What {
     /// Returns whether a correct host may be deceived by this; `class` is that of the queue where it happens, if it is one.
@@ -38,6 +44,22 @@ impl What {
             | What::IgnoreEnable { .. }
             | What::IgnoreDisable { .. }
             | What::FatalDisabled => false,
+        }
+    }
+}
+
+impl Command {
+    /// Returns whether the device may hold a session after this that nobody knows of: the open succeeded and is told to have
+    /// failed, or the flush was never run and has ended. This is about commands of the control path.
+    pub(super) fn hides_session(&self, what: &What) -> bool {
+        match what {
+            What::Refuse { .. } => self.opcode == FLUSH,
+            What::Completion(fields) => {
+                self.opcode != FLUSH
+                    && self.session_kind == OPEN
+                    && fields.contains_key(&Field::Status)
+            }
+            _ => false,
         }
     }
 }
@@ -84,6 +106,27 @@ mod tests {
         assert!(deceives(Field::Status, Change::Set(0)));
         assert!(deceives(Field::Status, Change::Xor(4)));
         assert!(!deceives(Field::Status, Change::Set(4)));
+    }
+
+    #[test]
+    fn a_session_is_hidden_by_a_wrong_end_of_its_command() {
+        let command = |opcode, session_kind| Command {
+            opcode,
+            session_kind,
+            dw10: 0,
+        };
+        let (open, close, flush) = (command(0, OPEN), command(0, 2), command(FLUSH, 2));
+        let refuse = What::Refuse {
+            status: 1,
+            error: 0,
+        };
+        let failed = What::Completion(BTreeMap::from([(Field::Status, Change::Set(1))]));
+        assert!(flush.hides_session(&refuse) && open.hides_session(&failed));
+        // It was not opened, it was flushed, or the host closes it again.
+        assert!(!open.hides_session(&refuse) && !flush.hides_session(&failed));
+        assert!(!close.hides_session(&refuse) && !close.hides_session(&failed));
+        // What is lost a host knows to be lost.
+        assert!(!open.hides_session(&What::Drop) && !flush.hides_session(&What::Ignore));
     }
 
     #[test]
