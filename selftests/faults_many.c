@@ -216,6 +216,8 @@ static const char *nobody_waits_for_ever(struct world *w, const char *fault,
 	close(log);
 	ksft_print_msg("%u callers, %u slots: %u again, slowest %lld ms, %u lines in the log\n",
 		       count, slots, verdicts[V_AGAIN], slowest, lines);
+	ksft_print_msg("%lld ms of a processor in %d ms of waiting\n", used,
+		       WATCHED_MS);
 	if (why[0])
 		return why;
 	if (used > WATCHED_MS / BUSY_SHARE) {

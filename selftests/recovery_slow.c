@@ -193,7 +193,7 @@ static void reset_in_vain(struct __test_metadata *_metadata, struct client *c,
 	idle = idle_ms();
 	ASSERT_LE(0, idle);
 	ASSERT_EQ(0, pthread_create(&reset.thread, NULL, call_reset, &reset));
-	/* The second attempt is not hoped to be any better than the first. */
+	/* It is cut off since the first attempt, and the second is under way. */
 	usleep(READY_MS * 1500);
 	EXPECT_FALSE(reset.ended);
 	EXPECT_EQ(stops, hsm_bus_master(hsm_pci_address()));
