@@ -183,13 +183,10 @@ TEST_F_TIMEOUT(mgmt_faults, killed, 60)
 
 int main(int argc, char **argv)
 {
-	int ret;
-
 	if (!pf_mgmt_name() || !pf_total_vfs() || !emulator_present()) {
 		ksft_print_header();
 		ksft_exit_skip("no emulated physical function\n");
 	}
-	ret = test_harness_run(argc, argv);
-	pf_set_vfs(0);
-	return ret;
+	pf_no_vfs_at_exit();
+	return test_harness_run(argc, argv);
 }

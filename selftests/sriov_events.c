@@ -399,7 +399,7 @@ TEST_F_TIMEOUT(sriov_events, vf_unbound, 120)
 
 int main(int argc, char **argv)
 {
-	int fd = pf_mgmt_open(), ret;
+	int fd = pf_mgmt_open();
 
 	if (fd < 0 || pf_total_vfs() < VFS) {
 		ksft_print_header();
@@ -407,8 +407,7 @@ int main(int argc, char **argv)
 			       VFS);
 	}
 	close(fd);
-	ret = test_harness_run(argc, argv);
 	/* For whoever comes next. */
-	pf_set_vfs(0);
-	return ret;
+	pf_no_vfs_at_exit();
+	return test_harness_run(argc, argv);
 }

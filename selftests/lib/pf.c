@@ -128,6 +128,16 @@ int pf_set_vfs(unsigned int num)
 	return ret;
 }
 
+static void remove_vfs(void)
+{
+	pf_set_vfs(0);
+}
+
+void pf_no_vfs_at_exit(void)
+{
+	atexit(remove_vfs);
+}
+
 const char *vf_address(unsigned int index)
 {
 	static __thread char address[64];

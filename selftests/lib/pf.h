@@ -31,6 +31,8 @@ unsigned int pf_num_vfs(void);
  * Waits until each has its node.
  */
 int pf_set_vfs(unsigned int num);
+/* Has the program remove them all when it ends, which the harness has it do. */
+void pf_no_vfs_at_exit(void);
 
 /* PCI address of a virtual function; "" without it. */
 const char *vf_address(unsigned int index);
