@@ -403,7 +403,7 @@ TEST_F_TIMEOUT(bus, removed_when_it_is_silent, 120)
 	char name[64];
 	long long took;
 
-	if (!emulator_present() || !have_injector())
+	if (!emulator_present() || !aer_present())
 		SKIP(return, "no channel to the emulator, or no aer_inject");
 	snprintf(name, sizeof(name), "%s", hsm_name());
 	ASSERT_LE(0, fd);

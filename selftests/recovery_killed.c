@@ -265,7 +265,7 @@ TEST_F_TIMEOUT(killed, unbind_that_waits_for_a_command, 60)
 	ASSERT_EQ(0, client_open(c));
 	ASSERT_LE(0, fault_arm(IN_SESSION(MS("delay", "5000"))));
 	ASSERT_EQ(0, pthread_create(&user, NULL, make_key, c));
-	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_unbind);
+	EXPECT_KILLED(KILLED_MS + 3 * undo_ms, in_unbind, self->address);
 	pthread_join(user, NULL);
 	/* What was not flushed is before the next session. */
 	client_close(c);
