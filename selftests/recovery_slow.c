@@ -130,22 +130,6 @@ TEST_F_TIMEOUT(recovery_slow, controller_that_stops_late, 90)
 	EXPECT_EQ(0, hsm_close_session(&c->s));
 }
 
-/* Time that the processors have had nothing to do, in milliseconds. */
-static long long idle_ms(void)
-{
-	FILE *f = fopen("/proc/stat", "r");
-	long long idle, iowait;
-	int found = 0;
-
-	if (f) {
-		found = fscanf(f, "cpu %*u %*u %*u %lld %lld", &idle, &iowait);
-		fclose(f);
-	}
-	if (found != 2)
-		return -1;
-	return (idle + iowait) * 1000 / sysconf(_SC_CLK_TCK);
-}
-
 /* A reset that a thread asks for. */
 struct reset_call {
 	pthread_t thread;
@@ -190,7 +174,7 @@ static void reset_in_vain(struct __test_metadata *_metadata, struct client *c,
 	if (access(path, W_OK))
 		SKIP(return, "the function cannot be reset");
 	ASSERT_LE(0, fault_arm(fault));
-	idle = idle_ms();
+	idle = busy_idle_ms();
 	ASSERT_LE(0, idle);
 	ASSERT_EQ(0, pthread_create(&reset.thread, NULL, call_reset, &reset));
 	/* It is cut off since the first attempt, and the second is under way. */
@@ -203,7 +187,7 @@ static void reset_in_vain(struct __test_metadata *_metadata, struct client *c,
 	EXPECT_EQ(AZIHSM_RESET_FAILED, reset.status);
 	took = busy_now_ms() - took;
 	/* Whoever waits for the controller sleeps. */
-	idle = idle_ms() - idle;
+	idle = busy_idle_ms() - idle;
 	TH_LOG("%lld ms, of which processors slept %lld ms", took, idle);
 	EXPECT_GE(took / BUSY_SHARE,
 		  took * sysconf(_SC_NPROCESSORS_ONLN) - idle);

@@ -32,6 +32,21 @@ long long busy_cpu_ms(void)
 	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
 }
 
+long long busy_idle_ms(void)
+{
+	FILE *f = fopen("/proc/stat", "r");
+	long long idle, iowait;
+	int found = 0;
+
+	if (f) {
+		found = fscanf(f, "cpu %*u %*u %*u %lld %lld", &idle, &iowait);
+		fclose(f);
+	}
+	if (found != 2)
+		return -1;
+	return (idle + iowait) * 1000 / sysconf(_SC_CLK_TCK);
+}
+
 static void note_time(struct busy *b, long long since)
 {
 	long took = busy_now_ms() - since;

@@ -61,6 +61,8 @@ struct busy {
 long long busy_now_ms(void);
 /* Time of a processor that this process has used, in milliseconds. */
 long long busy_cpu_ms(void);
+/* Time that the processors have had nothing to do, in milliseconds, or -1. */
+long long busy_idle_ms(void);
 
 /* Starts @b, of which the caller has set the first members and nothing else. */
 bool busy_start(struct busy *b);
