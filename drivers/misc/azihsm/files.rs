@@ -353,9 +353,14 @@ impl Controller<'_> {
         open.iter().any(|file| file.session().is_some()) || !self.files.unflushed.lock().is_empty()
     }
 
-    /// Returns whether the flush of some session was put off, or a sweep is due.
+    /// Returns whether the flush of some session was put off, or somebody waits for a sweep that is
+    /// due.
     pub(crate) fn has_deferred(&self) -> bool {
-        !self.files.unflushed.lock().is_empty() || self.files.ids.lock().ids.is_sweep_due()
+        if !self.files.unflushed.lock().is_empty() {
+            return true;
+        }
+        let guarded = self.files.ids.lock();
+        guarded.waiting != 0 && guarded.ids.is_sweep_due()
     }
 
     /// Flushes the sessions of all files, for a function that is going away; returns whether the
