@@ -13,6 +13,7 @@
 #include "lib/emulator.h"
 #include "lib/fault.h"
 #include "lib/fault_case.h"
+#include "lib/flight.h"
 #include "lib/killing.h"
 
 /* Threads beyond the number of slots. */
@@ -36,8 +37,8 @@
 #define LINES_MAX	40
 /* What the machine may add to the driver's bounds, in milliseconds. */
 #define SLACK_MS	3000
-/* When a process with so many threads is killed, in milliseconds. */
-#define KILL_MANY_MS	2000
+/* When a process with so many commands is killed: they are submitted by then. */
+#define KILL_MANY_MS	3000
 /* No command of the class is answered. */
 #define FP_IGNORED	"{\"class\":\"fp\",\"what\":\"ignore\"}"
 #define CP_IGNORED	"{\"class\":\"cp\",\"what\":\"ignore\"}"
@@ -258,59 +259,49 @@ TEST_F_TIMEOUT(many, control_path_stops, 240)
 	EXPECT_NO_COMPLAINT(why);
 }
 
-/* Who is to be killed: so many callers, with and without a slot. */
-struct callers {
-	unsigned int count;
-	struct world_view view;
-};
-
+/* Commands of a ring have all the slots, and callers wait for one. */
 static void in_commands(const void *arg)
 {
-	static struct caller callers[THREADS_MAX];
-	const struct callers *c = arg;
+	static struct caller callers[BEYOND];
 	/* The keys are everybody's, the files are not. */
-	struct world_view view = c->view;
+	struct world_view view = *(const struct world_view *)arg;
+	struct flight flight;
 	int fd = hsm_open();
 
-	if (hsm_open_session(fd, &view.s))
+	if (flight_prepare(&flight, fd, 0) || flight_start(&flight, fd))
 		return;
-	start(callers, c->count, &view, OP_XTS_ENCRYPT);
-	while (true)
-		pause();
+	view.s = flight.s;
+	start(callers, BEYOND, &view, OP_XTS_ENCRYPT);
+	wait_for_nothing(NULL);
 }
 
 static void *do_nothing(void *arg)
 {
-	while (true)
-		pause();
+	wait_for_nothing(NULL);
+	return NULL;
 }
 
 /* As many threads, and none of them waits for the device. */
 static void in_threads(const void *arg)
 {
-	const struct callers *c = arg;
-	pthread_attr_t attr;
 	pthread_t thread;
 
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK);
-	for (unsigned int i = 0; i < c->count; i++)
-		if (pthread_create(&thread, &attr, do_nothing, NULL))
-			break;
-	do_nothing(NULL);
+	for (int i = 0; i < BEYOND; i++)
+		pthread_create(&thread, NULL, do_nothing, NULL);
+	wait_for_nothing(NULL);
 }
 
 /* SIGKILL ends them all at once. */
 TEST_F_TIMEOUT(many, killed_while_nothing_is_answered, 120)
 {
-	struct callers callers = { .count = self->fast_slots + BEYOND };
 	long id = fault_arm(FP_IGNORED);
+	struct world_view view;
 
 	ASSERT_LE(0, id);
-	world_look(&self->world, 0, &callers.view);
+	world_look(&self->world, 0, &view);
 	EXPECT_KILLED_UNLIKE(in_threads, KILL_MANY_MS, KILLED_MS, in_commands,
-			     &callers);
-	/* Each slot was taken, so the others waited for one. */
+			     &view);
+	/* Each slot was taken. */
 	EXPECT_EQ(self->fast_slots, fault_hits(id));
 	ASSERT_TRUE(fault_clear());
 	EXPECT_NO_COMPLAINT(works_again(&self->world));
