@@ -12,8 +12,9 @@
 #include "lib/rungs.h"
 
 /*
- * The first ones are made to fail one by one, later ones with a distance of a
- * part of their number: there are thousands, most of them alike.
+ * The first ones are made to fail one by one, later ones with a distance that is
+ * drawn, on average a part of their number: there are thousands, most of them
+ * alike, and each of them may be the next one in some run.
  */
 #define EACH_UP_TO	60
 #define EACH_BY_ITSELF_UP_TO	100
@@ -211,6 +212,13 @@ TEST_F_TIMEOUT(bind_failures, nothing_is_left, 600)
 	}
 }
 
+/* Draws which allocation is the next one to fail. */
+static unsigned int draw_next(unsigned int n, unsigned int each,
+			      unsigned int *state)
+{
+	return n < each ? n + 1 : n + 1 + rand_r(state) % (2 * n / PART);
+}
+
 /*
  * Has allocations of a bind fail, the first @each of them one by one, and expects
  * more than @needed of the failures to end the bind.
@@ -220,9 +228,11 @@ static void fail_allocations(struct __test_metadata *_metadata,
 			     unsigned int needed)
 {
 	unsigned int n = 1, refused = 0, borne = 0;
+	unsigned int seed = harness_seed(), state = seed;
 	bool failed = true;
 
-	for (; failed && n < ALLOCATIONS_MAX; n += n < each ? 1 : n / PART) {
+	TH_LOG("AZIHSM_SEED=%u", seed);
+	for (; failed && n < ALLOCATIONS_MAX; n = draw_next(n, each, &state)) {
 		int ret;
 
 		ASSERT_EQ(0, injection_nth(n));

@@ -6,7 +6,9 @@
 #define AZIHSM_HARNESS_H
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -47,6 +49,17 @@ static inline void skip_without_device(void)
 	}
 	close(fd);
 	softcrypto_warm_up();
+}
+
+/*
+ * Where a test begins that draws what it does: AZIHSM_SEED, which repeats what a
+ * run did that has told it, or else the clock.
+ */
+static inline unsigned int harness_seed(void)
+{
+	const char *text = getenv("AZIHSM_SEED");
+
+	return text ? strtoul(text, NULL, 0) : time(NULL);
 }
 
 /* For functions that return NULL, or a text that says what went wrong. */
