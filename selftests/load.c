@@ -21,6 +21,7 @@
 #include "lib/chaos.h"
 #include "lib/emulator.h"
 #include "lib/fault_case.h"
+#include "lib/flight.h"
 #include "lib/pages.h"
 #include "lib/workers.h"
 
@@ -199,12 +200,17 @@ static unsigned int bound_ms(void)
 /* What the faults did, and what the driver did about it. */
 struct faults {
 	long long deceptions;
+	long long hidden_sessions;
 	long long violations;
 };
 
 static struct faults look_at_faults(void)
 {
-	return (struct faults) { chaos_deceptions(), chaos_violations() };
+	return (struct faults) {
+		.deceptions = chaos_deceptions(),
+		.hidden_sessions = chaos_hidden_sessions(),
+		.violations = chaos_violations(),
+	};
 }
 
 /* Nothing is late, and nothing wrong that could have been seen to be. */
@@ -220,6 +226,14 @@ static bool is_fine(const struct tally *sum, const struct faults *before,
 	       (deceived || (!sum->verdicts[V_WRONG] && !sum->verdicts[V_ODD]));
 }
 
+/* Whether the device may hold sessions that the driver cannot know of. */
+static bool may_hide_sessions(const struct faults *before,
+			      const struct faults *after)
+{
+	return chaos_runs() || after->deceptions > before->deceptions ||
+	       after->hidden_sessions > before->hidden_sessions;
+}
+
 /* NULL if nothing is left of the load, once everything is closed. */
 static const char *leftovers(long pinned, const struct tally *sum,
 			     const struct faults *before,
@@ -227,6 +241,7 @@ static const char *leftovers(long pinned, const struct tally *sum,
 {
 	static char why[96];
 	long pages = pages_left(pinned), slab;
+	const char *rest;
 
 	if (pages > 0) {
 		snprintf(why, sizeof(why), "%ld pages are pinned", pages);
@@ -241,8 +256,12 @@ static const char *leftovers(long pinned, const struct tally *sum,
 	}
 	if (after->violations > before->violations)
 		return "violations of the protocol";
-	/* A device that lies may hold sessions that nobody knows of. */
-	return workers.liar ? NULL : device_at_rest();
+	if (may_hide_sessions(before, after)) {
+		ksft_print_msg("the device may hide sessions\n");
+		return NULL;
+	}
+	rest = device_at_rest();
+	return rest ? rest : flight_sessions_free();
 }
 
 static const char *afterwards(void)

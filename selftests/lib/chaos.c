@@ -77,6 +77,11 @@ long long chaos_deceptions(void)
 	return emulator_number("{\"cmd\":\"faults\"}", "deceptions");
 }
 
+long long chaos_hidden_sessions(void)
+{
+	return emulator_number("{\"cmd\":\"faults\"}", "hidden_sessions");
+}
+
 long long chaos_violations(void)
 {
 	return emulator_stat("violations");

@@ -25,6 +25,11 @@ void chaos_stop(void);
  * may report wrong results as right ones. -1 if nobody knows.
  */
 long long chaos_deceptions(void);
+/*
+ * How many faults have hit so far after which the device may hold a session that a
+ * correct driver cannot know of; -1 likewise.
+ */
+long long chaos_hidden_sessions(void);
 /* How many violations of the protocol the device has seen; -1 likewise. */
 long long chaos_violations(void);
 
