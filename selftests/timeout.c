@@ -10,11 +10,10 @@
  * it, and creates it anew. If that takes too long the controller is reset.
  */
 #include <pthread.h>
-#include <signal.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include "lib/harness.h"
+#include "lib/killing.h"
 #include "lib/roundtrip.h"
 
 /* Bounds of a command that times out, in milliseconds. */
@@ -22,8 +21,8 @@
 #define BOUND_MS	14000
 /* What the driver promises, whatever the device does. */
 #define PROMISE_MS	27500
-/* A killed caller must be gone by then. */
-#define KILLED_MS	100
+/* When a caller with a session is killed: it has one by then. */
+#define KILL_FAST_MS	1500
 
 static long long now_ms(void)
 {
@@ -107,25 +106,14 @@ TEST_F_TIMEOUT(timeout_control, late_answer_is_delivered, 90)
 }
 
 /* Who waits for a control command can be killed, and who ends while it runs. */
+static void in_control(const void *arg)
+{
+	control_time(hsm_open());
+}
+
 TEST_F_TIMEOUT(timeout_control, killed_caller_leaves_at_once, 60)
 {
-	int status = 0;
-	long long start;
-	pid_t pid = fork();
-
-	ASSERT_LE(0, pid);
-	if (!pid) {
-		int fd = hsm_open();
-
-		control_time(fd);
-		_exit(2);
-	}
-	usleep(1000000);
-	start = now_ms();
-	ASSERT_EQ(0, kill(pid, SIGKILL));
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	EXPECT_GE(KILLED_MS, now_ms() - start);
-	EXPECT_TRUE(WIFSIGNALED(status));
+	EXPECT_KILLED(KILLED_MS, in_control, NULL);
 	/* The device works on. */
 	EXPECT_LT(0, control_time(self->fd));
 }
@@ -288,35 +276,31 @@ TEST_F_TIMEOUT(timeout_fast, more_callers_than_slots, 90)
 	EXPECT_EQ(0, ret);
 }
 
+static void in_fast(const void *arg)
+{
+	struct fast child = *(const struct fast *)arg;
+	struct azihsm_aes cmd;
+	void *data = malloc(1024 * 1024);
+
+	child.fd = hsm_open();
+	if (child.fd < 0 || hsm_open_session(child.fd, &child.s))
+		return;
+	send_xts(&child, &cmd, data, 1024 * 1024);
+}
+
 TEST_F_TIMEOUT(timeout_fast, killed_caller_leaves_at_once, 60)
 {
 	long before = pinned_pages();
-	long long start = now_ms();
-	int status = 0;
-	pid_t pid = fork();
+	struct lived lived;
 
-	ASSERT_LE(0, pid);
-	if (!pid) {
-		struct fast child = self->f;
-		struct azihsm_aes cmd;
-		void *data = malloc(1024 * 1024);
-
-		child.fd = hsm_open();
-		if (child.fd < 0 || hsm_open_session(child.fd, &child.s))
-			_exit(1);
-		send_xts(&child, &cmd, data, 1024 * 1024);
-		_exit(2);
-	}
-	usleep(1500000);
-	if (waitpid(pid, &status, WNOHANG) == pid)
+	lived = kill_in(KILL_FAST_MS, KILLED_MS, in_fast, wait_for_nothing,
+			&self->f);
+	if (lived.ms < 0)
 		SKIP(return, "fast-path commands are not slow");
-	start = now_ms();
-	ASSERT_EQ(0, kill(pid, SIGKILL));
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	EXPECT_TRUE(WIFSIGNALED(status));
-	EXPECT_GE(KILLED_MS, now_ms() - start);
+	EXPECT_GE(KILLED_MS + 3 * lived.idle_ms, lived.ms);
 	/* What it left at the device is cleared away in time. */
-	EXPECT_LT(before, pinned_pages());
+	if (!lived.idle_ms)
+		EXPECT_LT(before, pinned_pages());
 	for (int i = 0; i < BOUND_MS / 100 && pinned_pages() != before; i++)
 		usleep(100000);
 	EXPECT_EQ(before, pinned_pages());

@@ -15,6 +15,9 @@
 
 /* Longest time that a case may take with all that follows, in seconds. */
 #define CASE_S	100
+/* Longest time that a fault takes to hit when its caller was told, in milliseconds. */
+#define HIT_MS	1000
+
 static char why[384];
 
 static __printf(1, 2) const char *complain(const char *fmt, ...)
@@ -78,7 +81,9 @@ static const char *run(struct world *w, const struct fault_case *c)
 	} else {
 		verified_run(&view, c->op, FAULT_LEN, 0, &v);
 	}
-	hits = fault_hits(id);
+	/* The caller is told before the driver has come to the end of it. */
+	for (int ms = 0; (hits = fault_hits(id)) < 1 && ms < HIT_MS; ms += 10)
+		usleep(10000);
 	if (!fault_clear())
 		return complain("the faults cannot be cleared");
 	/* A late write goes to whatever the slot holds by then. */
