@@ -383,11 +383,7 @@ TEST_F_TIMEOUT(bus, removed_when_it_is_gone, 120)
 	ASSERT_TRUE(hsm_wait_for_node(true));
 	/* A file of the one before is open, and the number is free all the same. */
 	EXPECT_STREQ(name, hsm_name());
-	close(self->fd);
-	self->fd = hsm_open();
-	ASSERT_LE(0, self->fd);
-	memset(&self->part, 0, sizeof(self->part));
-	EXPECT_EQ(0, hsm_provision(self->fd, &self->part));
+	ASSERT_EQ(0, hsm_provision_anew(&self->fd, &self->part));
 	EXPECT_TRUE(power_cycle(self->fd));
 }
 
@@ -429,10 +425,7 @@ TEST_F_TIMEOUT(bus, removed_when_it_is_silent, 120)
 	ASSERT_EQ(0, hsm_write_file("/sys/bus/pci/rescan", "1"));
 	ASSERT_TRUE(hsm_wait_for_node(true));
 	EXPECT_STREQ(name, hsm_name());
-	close(self->fd);
-	self->fd = hsm_open();
-	ASSERT_LE(0, self->fd);
-	EXPECT_EQ(0, hsm_provision(self->fd, &self->part));
+	ASSERT_EQ(0, hsm_provision_anew(&self->fd, &self->part));
 	EXPECT_NO_COMPLAINT(flight_sessions_free());
 }
 
@@ -461,10 +454,7 @@ TEST_F_TIMEOUT(bus, unbound_when_it_is_silent, 120)
 	ASSERT_TRUE(ask(CLEAR, "cleared"));
 	ASSERT_EQ(0, hsm_write_file(HSM_DRIVER "/bind", address));
 	ASSERT_TRUE(hsm_wait_for_node(true));
-	close(self->fd);
-	self->fd = hsm_open();
-	ASSERT_LE(0, self->fd);
-	EXPECT_EQ(0, hsm_provision(self->fd, &self->part));
+	ASSERT_EQ(0, hsm_provision_anew(&self->fd, &self->part));
 	EXPECT_TRUE(power_cycle(self->fd));
 }
 

@@ -313,11 +313,7 @@ TEST_F_TIMEOUT(removal, slot_power_of_a_silent_device, 120)
 	ASSERT_TRUE(hsm_wait_for_node(true));
 	/* A file of the one before is open, and the number is free all the same. */
 	EXPECT_STREQ(name, hsm_name());
-	close(self->fd);
-	self->fd = hsm_open();
-	ASSERT_LE(0, self->fd);
-	memset(&self->part, 0, sizeof(self->part));
-	EXPECT_EQ(0, hsm_provision(self->fd, &self->part));
+	ASSERT_EQ(0, hsm_provision_anew(&self->fd, &self->part));
 	EXPECT_NO_COMPLAINT(flight_sessions_free());
 }
 

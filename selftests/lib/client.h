@@ -97,6 +97,8 @@ int hsm_establish(int fd, struct hsm_partition *part);
  * which forgets keys and credentials, and establishes the tests' credential.
  */
 int hsm_provision(int fd, struct hsm_partition *part);
+/* The same of a device that was bound anew: @fd is closed, and one for it opened. */
+int hsm_provision_anew(int *fd, struct hsm_partition *part);
 
 int hsm_open_session(int fd, struct hsm_session *s);
 /* Prepares the request of an OpenSession, which works until a session is opened. */

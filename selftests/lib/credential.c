@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client.h"
 #include "ddi.h"
@@ -304,6 +305,14 @@ int hsm_provision(int fd, struct hsm_partition *part)
 	if (info.kind != HSM_KIND_VIRTUAL)
 		return -EOPNOTSUPP;
 	return hsm_establish(fd, part);
+}
+
+int hsm_provision_anew(int *fd, struct hsm_partition *part)
+{
+	close(*fd);
+	*fd = hsm_open();
+	memset(part, 0, sizeof(*part));
+	return *fd < 0 ? *fd : hsm_provision(*fd, part);
 }
 
 /* OpenSession and ReopenSession: the latter has a session and a bmk. */
