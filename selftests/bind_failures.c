@@ -283,9 +283,6 @@ TEST_F_TIMEOUT(bind_failures, each_allocation_by_itself, 900)
 int main(int argc, char **argv)
 {
 	skip_without_device();
-	if (access(HSM_DRIVER "/unbind", W_OK)) {
-		ksft_print_header();
-		ksft_exit_skip("cannot write to %s\n", HSM_DRIVER "/unbind");
-	}
+	skip_without_unbind();
 	return test_harness_run(argc, argv);
 }

@@ -240,10 +240,7 @@ TEST_F(unbind, again_and_again)
 int main(int argc, char **argv)
 {
 	skip_without_device();
-	if (access(HSM_DRIVER "/unbind", W_OK)) {
-		ksft_print_header();
-		ksft_exit_skip("cannot write to %s\n", HSM_DRIVER "/unbind");
-	}
+	skip_without_unbind();
 	snprintf(address, sizeof(address), "%s", hsm_pci_address());
 	snprintf(path, sizeof(path), "%s", hsm_path());
 	snprintf(class_path, sizeof(class_path), HSM_CLASS "/%s", hsm_name());

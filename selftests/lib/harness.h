@@ -51,6 +51,15 @@ static inline void skip_without_device(void)
 	softcrypto_warm_up();
 }
 
+/* Ends a program that lets the driver go and come back if it may not do so. */
+static inline void skip_without_unbind(void)
+{
+	if (access(HSM_DRIVER "/unbind", W_OK)) {
+		ksft_print_header();
+		ksft_exit_skip("cannot write to %s\n", HSM_DRIVER "/unbind");
+	}
+}
+
 /*
  * Where a test begins that draws what it does: AZIHSM_SEED, which repeats what a
  * run did that has told it, or else the clock.
